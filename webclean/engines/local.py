@@ -1,0 +1,146 @@
+"""Local processes: started fresh (spawn), replaced when one dies, stopped with their parent."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from webclean.engines.base import Crash, Engine, WorkerCrashedError
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_PR_SET_PDEATHSIG = 1
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def make_engine(workers: int | None) -> Engine:
+    """Local engine: None for one process per core, 0 for this process alone (no crash protection)."""
+    if workers == 0:
+        return InlineEngine()
+    return LocalEngine(available_cores() if workers is None else workers)
+
+
+class InlineEngine:
+    """Everything in this process: for tests and tiny runs."""
+
+    num_workers = 0
+
+    def map(
+        self, function: Callable[[T], U], items: Iterable[T], *, yield_crashes: bool = False
+    ) -> Iterator[U | Crash]:
+        """See `Engine.map`; a crash here is a crash of the program."""
+        return map(function, items)
+
+    def close(self) -> None:
+        """Nothing to stop."""
+
+
+class LocalEngine:
+    """A pool of processes with one compute thread each, so that results do not depend on their number."""
+
+    def __init__(self, num_workers: int) -> None:
+        if num_workers < 1:
+            raise ValueError(f"num_workers must be at least 1; got {num_workers}")
+        self.num_workers = num_workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def _start(self, workers: int) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_prepare_worker,
+            initargs=(os.getpid(),),
+        )
+
+    def map(
+        self, function: Callable[[T], U], items: Iterable[T], *, yield_crashes: bool = False
+    ) -> Iterator[U | Crash]:
+        """See `Engine.map`."""
+        waiting: deque[tuple[int, T, Future[U]]] = deque()
+        source = enumerate(items)
+        exhausted = False
+        while True:
+            while not exhausted and len(waiting) < 2 * self.num_workers:
+                entry = next(source, None)
+                if entry is None:
+                    exhausted = True
+                    break
+                waiting.append((*entry, self._submit(function, entry[1])))
+            if not waiting:
+                return
+            index, item, future = waiting.popleft()
+            try:
+                result: U | Crash = future.result()
+            except BrokenProcessPool:
+                # Any item under way may be the culprit: each is tried alone, in order.
+                self._drop_pool()
+                result = self._alone(function, index, item, yield_crashes)
+                waiting = deque((i, it, self._submit(function, it)) for i, it, _ in waiting)
+            yield result
+
+    def _submit(self, function: Callable[[T], U], item: T) -> Future[U]:
+        if self._pool is None:
+            self._pool = self._start(self.num_workers)
+        try:
+            return self._pool.submit(function, item)
+        except BrokenProcessPool:
+            broken: Future[U] = Future()
+            broken.set_exception(BrokenProcessPool("a worker died"))
+            return broken
+
+    def _alone(self, function: Callable[[T], U], index: int, item: T, yield_crashes: bool) -> U | Crash:
+        pool = self._start(1)
+        try:
+            return pool.submit(function, item).result()
+        except BrokenProcessPool as error:
+            message = f"a worker process died on item {index}"
+            if yield_crashes:
+                return Crash(index, message)
+            raise WorkerCrashedError(
+                message, hint="free memory, or run again with --workers 1 to see which input it is"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _drop_pool(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def close(self) -> None:
+        """Stop the workers without waiting for queued items."""
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            for process in list((pool._processes or {}).values()):
+                with contextlib.suppress(OSError):
+                    process.terminate()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare_worker(parent: int) -> None:
+    """Set up a fresh worker before anything heavy is imported in it."""
+    for name in _THREAD_VARIABLES:
+        os.environ[name] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    if sys.platform == "linux":
+        # A parent killed with SIGKILL must not leave workers behind that hold the run folder's files.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)

@@ -1,0 +1,180 @@
+"""The run folder: the only state of a run, a local path or any fsspec URL."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from webclean.errors import ArtifactInvalidError, ArtifactMissingError, StorageFullError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SCRATCH = ".scratch"
+
+
+class RunDir:
+    """Files of one run, written atomically: a reader sees a whole file or none.
+
+    Paths are relative to the run folder with forward slashes. On a local disk a file is written
+    beside its target, synced and renamed; on an object store one PUT of the whole object does the same.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/") or "/"
+        self._local: Path | None = None
+        self._fs: Any = None
+        if "://" in url and not url.startswith(("file://", "local://")):
+            import fsspec
+
+            self._fs, self._root = fsspec.core.url_to_fs(self.url)
+        else:
+            self._local = Path(url.split("://", 1)[-1]).absolute()
+            self._root = str(self._local)
+
+    def __repr__(self) -> str:
+        return f"RunDir({self.url!r})"
+
+    def _target(self, rel: str) -> str:
+        return f"{self._root}/{rel}" if rel else self._root
+
+    @property
+    def is_local(self) -> bool:
+        """True where the run folder is on this machine's disk."""
+        return self._local is not None
+
+    def local_path(self, rel: str = "") -> Path | None:
+        """The file's path on this machine's disk, None for a remote run."""
+        return None if self._local is None else self._local / rel
+
+    def exists(self, rel: str = "") -> bool:
+        """Whether a file or folder is there."""
+        if self._local is not None:
+            return (self._local / rel).exists()
+        return bool(self._fs.exists(self._target(rel)))
+
+    def make(self) -> None:
+        """Create the run folder."""
+        if self._local is not None:
+            self._local.mkdir(parents=True, exist_ok=True)
+
+    def open(self, rel: str) -> BinaryIO:
+        """Open a file for reading.
+
+        Raises:
+            ArtifactMissingError: the file is not there.
+        """
+        try:
+            if self._local is not None:
+                return (self._local / rel).open("rb")
+            return cast(BinaryIO, self._fs.open(self._target(rel), "rb"))
+        except FileNotFoundError as error:
+            raise ArtifactMissingError(f"{self.url}/{rel} does not exist") from error
+
+    def read_bytes(self, rel: str) -> bytes:
+        """The whole content of a file."""
+        with self.open(rel) as file:
+            return file.read()
+
+    def read_json(self, rel: str) -> Any:
+        """The content of a JSON file.
+
+        Raises:
+            ArtifactInvalidError: the file is not JSON.
+        """
+        try:
+            return json.loads(self.read_bytes(rel))
+        except json.JSONDecodeError as error:
+            raise ArtifactInvalidError(
+                f"{rel} is not JSON: {error}", context=self.url, hint="remove it and run the stage again"
+            ) from error
+
+    def write_bytes(self, rel: str, data: bytes) -> None:
+        """Write a whole file atomically and durably.
+
+        Raises:
+            StorageFullError: no space is left; nothing is visible under the final name.
+        """
+        if self._local is None:
+            self._fs.makedirs(os.path.dirname(self._target(rel)), exist_ok=True)
+            self._fs.pipe_file(self._target(rel), data)
+            return
+        target = self._local / rel
+        temporary = target.with_name(f".{target.name}.tmp")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+            _sync_folder(target.parent)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            if error.errno in _FULL:
+                raise StorageFullError(
+                    f"no space left while writing {rel}",
+                    context=self.url,
+                    hint="free space and run the same command again; finished parts are kept",
+                ) from error
+            raise
+
+    def write_json(self, rel: str, value: Any) -> None:
+        """Write a JSON file: sorted keys, two spaces, a newline at the end."""
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        self.write_bytes(rel, (text + "\n").encode())
+
+    def append_text(self, rel: str, text: str) -> None:
+        """Add to a log; a remote run keeps no log, since objects cannot grow."""
+        if self._local is not None:
+            path = self._local / rel
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+
+    def list(self, rel: str = "") -> list[str]:
+        """Names of the files and folders directly below, sorted; empty if there is no such folder."""
+        if self._local is not None:
+            folder = self._local / rel
+            return sorted(os.listdir(folder)) if folder.is_dir() else []
+        if not self._fs.exists(self._target(rel)):
+            return []
+        self._fs.invalidate_cache()
+        names = self._fs.ls(self._target(rel), detail=False)
+        return sorted({name.rstrip("/").rsplit("/", 1)[-1] for name in names})
+
+    def remove(self, rel: str) -> None:
+        """Remove a file or a folder with all below it; nothing happens where it is not."""
+        if self._local is not None:
+            path = self._local / rel
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        elif self._fs.exists(self._target(rel)):
+            self._fs.rm(self._target(rel), recursive=True)
+
+    def scratch(self, rel: str) -> Path:
+        """A local folder for caches that can be made again: in the run, or in the temp folder for a remote run."""
+        if self._local is not None:
+            folder = self._local / SCRATCH / rel
+        else:
+            import hashlib
+
+            key = hashlib.sha256(self.url.encode()).hexdigest()[:16]
+            folder = Path(tempfile.gettempdir()) / f"webclean-{key}" / rel
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
