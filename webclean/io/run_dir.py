@@ -15,6 +15,7 @@ from webclean.errors import ArtifactInvalidError, ArtifactMissingError, StorageF
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SCRATCH = ".scratch"
+_Names = list[str]  # inside the class `list` is the method
 
 
 class RunDir:
@@ -137,7 +138,7 @@ class RunDir:
             with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
 
-    def list(self, rel: str = "") -> list[str]:
+    def list(self, rel: str = "") -> _Names:
         """Names of the files and folders directly below, sorted; empty if there is no such folder."""
         if self._local is not None:
             folder = self._local / rel

@@ -1,0 +1,303 @@
+"""`execute`: the one place that checks inputs, skips, times, counts and commits a stage."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import webclean
+from webclean import schema
+from webclean.config import StageConfig
+from webclean.engines.base import Engine
+from webclean.errors import ArtifactMissingError, ArtifactStaleError
+from webclean.io.run_dir import RunDir
+from webclean.stages.chain import Stage, writer_of
+
+PENDING = "_pending.json"
+# What an artefact's digest covers; logs, clocks and checkpoints are not part of it.
+_DIGESTED = (".parquet", ".safetensors", "config.json")
+
+
+class Bar(Protocol):
+    """Progress of one loop."""
+
+    def advance(self, steps: int = 1) -> None:
+        """So many more units are done."""
+        ...
+
+    def describe(self, text: str) -> None:
+        """Show a short text beside the bar (a loss, a fold)."""
+        ...
+
+
+class _SilentBar:
+    def advance(self, steps: int = 1) -> None:
+        pass
+
+    def describe(self, text: str) -> None:
+        pass
+
+
+class Progress(Protocol):
+    """Opens a progress bar; the command line draws it, everything else stays silent."""
+
+    def __call__(self, *, total: int, unit: str, label: str) -> AbstractContextManager[Bar]:
+        """A bar over `total` units."""
+        ...
+
+
+@contextmanager
+def silent(*, total: int, unit: str, label: str) -> Iterator[Bar]:
+    """A bar that shows nothing."""
+    yield _SilentBar()
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many images came in, went on, and left, by reason."""
+
+    total: int
+    forwarded: int
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.total != self.forwarded + sum(self.dropped.values()):
+            raise AssertionError(f"counts do not add up: {self}")
+
+
+@dataclass
+class Context:
+    """What a stage may use besides its config."""
+
+    run: RunDir
+    engine: Engine
+    seed: int = 0
+    progress: Progress = silent
+    note: Callable[[str], None] = lambda text: None
+    result: dict[str, Any] = field(default_factory=dict)
+    available: dict[str, bool] = field(default_factory=dict)
+
+    def has(self, artefact: str) -> bool:
+        """Whether an optional input is there and fresh; `execute` has looked."""
+        return self.available.get(artefact, False)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one stage: skipped or run, its counts, and what it wants told."""
+
+    stage: str
+    skipped: bool
+    counts: Counts
+    result: dict[str, Any]
+    seconds: float
+
+
+def execute(
+    stage: Stage, config: StageConfig, context: Context, *, force: bool = False
+) -> Outcome:
+    """Run one stage unless nothing that it depends on has changed, and commit what it wrote.
+
+    A stage's outputs count as made only when each folder's run.json stands, and run.json is written
+    last. A killed stage leaves finished parts behind; a rerun with the same fingerprint keeps them.
+
+    Args:
+        stage: one row of the chain.
+        config: its config.
+        context: run folder, engine, seed, progress; the caller holds the lock.
+        force: run although unchanged, and use inputs that are stale.
+
+    Raises:
+        ArtifactMissingError: a required input has not been made.
+        ArtifactStaleError: an input is older than its own inputs.
+    """
+    run = context.run
+    module = importlib.import_module(stage.module)
+    inputs = _input_digests(stage, config, context, force)
+    print_of_source = getattr(module, "source_fingerprint", None)
+    source = print_of_source(config) if print_of_source is not None else None
+    fingerprint = _fingerprint(stage, config, context.seed, inputs, source)
+    outputs = stage.outputs(config)
+
+    done = [committed(run, artefact) for artefact in outputs]
+    if not force and all(d is not None and d["fingerprint"] == fingerprint for d in done):
+        record = done[0]
+        assert record is not None
+        return Outcome(stage.name, True, Counts(**record["counts"]), record["result"], 0.0)
+
+    for artefact in outputs:
+        _prepare(run, artefact, fingerprint, outputs, keep_parts=not force)
+    started = time.time()
+    clock = time.perf_counter()
+    _log(run, f"{stage.name}: started, fingerprint {fingerprint[:12]}")
+    context.result = {}
+    counts = module.run(config, context)
+    seconds = time.perf_counter() - clock
+    for artefact in outputs:
+        files = _files(run, artefact)
+        record = {
+            "stage": stage.name,
+            "artefact": artefact,
+            "fingerprint": fingerprint,
+            "config": config.fingerprint_fields(),
+            "seed": context.seed,
+            "inputs": inputs,
+            "source": source,
+            "versions": _versions(),
+            "counts": {"total": counts.total, "forwarded": counts.forwarded, "dropped": counts.dropped},
+            "result": context.result,
+            "files": files,
+            "digest": _digest(files),
+            "clock": {"started": started, "seconds": seconds},
+        }
+        run.write_json(f"{artefact}/{schema.RUN_JSON}", record)
+        run.remove(f"{artefact}/{PENDING}")
+    _log(run, f"{stage.name}: done in {seconds:.1f} s, {counts}")
+    return Outcome(stage.name, False, counts, context.result, seconds)
+
+
+def committed(run: RunDir, artefact: str) -> dict[str, Any] | None:
+    """The artefact's run.json, None where it has not been committed."""
+    path = f"{artefact}/{schema.RUN_JSON}"
+    return dict(run.read_json(path)) if run.exists(path) else None
+
+
+def staleness(run: RunDir, artefact: str) -> str | None:
+    """Why an artefact is older than what it was made from, or None where it is fresh.
+
+    Every ancestor is looked at, so that a change at the top is seen from the bottom.
+    """
+    record = committed(run, artefact)
+    if record is None:
+        return f"{artefact} has not been made"
+    for name, digest in sorted(record["inputs"].items()):
+        above = committed(run, name)
+        if digest is None:
+            continue
+        if above is None:
+            return f"{artefact} was made from {name}, which is gone"
+        if above["digest"] != digest:
+            return f"{artefact} was made from an older {name}"
+        reason = staleness(run, name)
+        if reason is not None:
+            return reason
+    return None
+
+
+def command_for(artefact: str, run: RunDir) -> str:
+    """The command line that makes an artefact."""
+    stage = writer_of(artefact)
+    if stage is None:
+        return "webclean --help"
+    return f"webclean ingest SOURCE {run.url}" if stage.command == "ingest" else f"webclean {stage.command} {run.url}"
+
+
+def require(run: RunDir, artefact: str, *, reader: str, force: bool = False) -> dict[str, Any]:
+    """The run.json of an artefact that must be there and fresh.
+
+    Raises:
+        ArtifactMissingError, ArtifactStaleError: with the command that mends it.
+    """
+    record = committed(run, artefact)
+    if record is None:
+        raise ArtifactMissingError(
+            f"{run.url}/{artefact} has not been made",
+            context=f"{reader} reads it",
+            hint=f"run `{command_for(artefact, run)}` first",
+        )
+    reason = None if force else staleness(run, artefact)
+    if reason is not None:
+        raise ArtifactStaleError(
+            f"stale: {reason}",
+            context=f"{reader} reads {artefact}",
+            hint=f"run `{command_for(artefact, run)}` again, or add --force to use it as it is",
+        )
+    return record
+
+
+def _input_digests(
+    stage: Stage, config: StageConfig, context: Context, force: bool
+) -> dict[str, str | None]:
+    run = context.run
+    digests: dict[str, str | None] = {}
+    context.available = {}
+    for artefact, required in stage.inputs(config).items():
+        if required:
+            digests[artefact] = require(run, artefact, reader=f"stage '{stage.name}'", force=force)["digest"]
+            continue
+        record = committed(run, artefact)
+        reason = None if record is None else staleness(run, artefact)
+        if reason is not None:
+            context.note(f"{artefact} is left out: {reason}; `{command_for(artefact, run)}` brings it back")
+        usable = record is not None and reason is None
+        context.available[artefact] = usable
+        digests[artefact] = record["digest"] if usable and record is not None else None
+    return digests
+
+
+def _fingerprint(
+    stage: Stage, config: StageConfig, seed: int, inputs: dict[str, str | None], source: str | None
+) -> str:
+    text = json.dumps(
+        {
+            "version": webclean.__version__, "stage": stage.name, "config": config.fingerprint_fields(),
+            "seed": seed, "inputs": inputs, "source": source,
+        },
+        sort_keys=True,
+    )  # fmt: skip
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _prepare(
+    run: RunDir, artefact: str, fingerprint: str, outputs: tuple[str, ...], *, keep_parts: bool
+) -> None:
+    """Make the artefact's folder ready: keep parts of the same fingerprint, clear all else of its own."""
+    pending = f"{artefact}/{PENDING}"
+    same = run.exists(pending) and run.read_json(pending).get("fingerprint") == fingerprint
+    run.remove(f"{artefact}/{schema.RUN_JSON}")
+    if not (same and keep_parts):
+        nested = {o[len(artefact) + 1 :].split("/")[0] for o in outputs if o.startswith(artefact + "/")}
+        for name in run.list(artefact):
+            if name not in nested:
+                run.remove(f"{artefact}/{name}")
+        run.write_json(pending, {"fingerprint": fingerprint})
+
+
+def _files(run: RunDir, artefact: str) -> list[dict[str, Any]]:
+    files = []
+    for name in run.list(artefact):
+        if name.endswith(_DIGESTED) and not name.startswith("."):
+            sha, size = hashlib.sha256(), 0
+            with run.open(f"{artefact}/{name}") as file:
+                while block := file.read(1 << 20):
+                    sha.update(block)
+                    size += len(block)
+            files.append({"name": name, "sha256": sha.hexdigest(), "nbytes": size})
+    return files
+
+
+def _digest(files: list[dict[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    import platform
+    from importlib import metadata
+
+    found = {"python": platform.python_version(), "webclean": webclean.__version__}
+    for package in ("numpy", "pillow", "pyarrow", "scikit-learn", "torch", "torchvision", "nltk"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def _log(run: RunDir, text: str) -> None:
+    run.append_text(schema.LOG_FILE, f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n")
