@@ -141,4 +141,14 @@ def type_hints(kind: type[StageConfig]) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GeneralConfig(StageConfig):
+    """What all commands share."""
+
+    workers: int | None = knob(
+        None, "Worker processes; none given: one per core; 0: this process alone.", ge=0, technical=True
+    )
+    seed: int = knob(0, "Seed of every random draw.", ge=0)
+
+
 # ---------------------------------------------------------------- the stages, in the order of the chain

@@ -1,0 +1,207 @@
+"""Flags from config dataclasses: one knob, one flag, one TOML key, one line of help."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from webclean.cli import console
+from webclean.config import GeneralConfig, StageConfig, from_mapping, type_hints
+from webclean.errors import ConfigError
+
+C = TypeVar("C", bound=StageConfig)
+_CONFIG_FILE = "webclean.toml"
+
+
+@dataclass
+class Settings:
+    """What the person asked for: flags over TOML over defaults."""
+
+    flags: dict[str, Any]
+    toml: dict[str, dict[str, Any]]
+    quiet: bool
+    json: bool
+    force: bool
+
+    def build(self, kind: type[C], **fixed: Any) -> C:
+        """A stage's config; `fixed` values are what the command itself decides.
+
+        Raises:
+            ConfigError: an unknown key, or a value out of its range.
+        """
+        values = dict(self.toml.get(kind.section(), {}))
+        for field in dataclasses.fields(kind):
+            given = self.flags.get(_parameter(kind, field))
+            if given is not None and field.metadata.get("flag") != "":
+                values[field.name] = given
+        values.update(fixed)
+        return typing.cast(C, from_mapping(kind, values))
+
+    @property
+    def note(self) -> Callable[[str], None]:
+        """Where notes to the person go."""
+        return console.quiet if self.quiet else console.note
+
+
+def configurable(*kinds: type[StageConfig]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the knobs of `kinds` and the common flags to a command; it gets them as `settings`."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = [
+            p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "settings"
+        ]
+        own_names = {p.name for p in own}
+        knobs: dict[str, inspect.Parameter] = {}
+        for kind in (*kinds, GeneralConfig):
+            for parameter in _knob_parameters(kind):
+                if parameter.name not in own_names:
+                    knobs.setdefault(parameter.name, parameter)
+
+        @functools.wraps(function)
+        def command(**values: Any) -> None:
+            flags = {name: values.pop(name) for name in knobs}
+            config = values.pop("config_file")
+            settings = Settings(
+                flags=flags,
+                toml=_read_toml(config, values.get("run")),
+                quiet=values.pop("quiet"),
+                json=values.pop("json_output"),
+                force=values.pop("force"),
+            )
+            function(**values, settings=settings)
+
+        command.__signature__ = inspect.Signature([*own, *knobs.values(), *_COMMON])  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def _option(type_: Any, *flags: str, help: str, panel: str | None) -> Any:
+    return Annotated[type_, typer.Option(*flags, help=help, rich_help_panel=panel, show_default=False)]
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+_COMMON = (
+    _keyword(
+        "config_file",
+        _option(Path | None, "--config", help="TOML file; default RUN/webclean.toml, then ./webclean.toml.", panel=None),
+        None,
+    ),
+    _keyword("json_output", _option(bool, "--json", help="Print the result as JSON on stdout.", panel=None), False),
+    _keyword("quiet", _option(bool, "--quiet", "-q", help="No notes on stderr.", panel=None), False),
+    _keyword(
+        "force",
+        _option(bool, "--force", help="Run although nothing changed, and use stale inputs as they are.", panel=None),
+        False,
+    ),
+)
+
+
+def _parameter(kind: type[StageConfig], field: dataclasses.Field[Any]) -> str:
+    flag = field.metadata.get("flag")
+    return str(flag).replace("-", "_") if flag else field.name
+
+
+def _knob_parameters(kind: type[StageConfig]) -> Iterator[inspect.Parameter]:
+    hints = type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if field.metadata.get("flag") == "":
+            continue
+        name = _parameter(kind, field)
+        flag = "--" + name.replace("_", "-")
+        shown = _shown(field.default)
+        choices = field.metadata.get("choices")
+        words = f" One of {', '.join(choices)}." if choices else ""
+        text = f"{field.metadata['help']}{words}" + (f" [default: {shown}]" if shown else "")
+        base = _flag_type(hints[field.name])
+        spelling = (f"{flag}/--no-{flag[2:]}",) if base is bool else (flag,)
+        annotation = _option(base | None, *spelling, help=_plain(text), panel=kind.section())
+        yield _keyword(name, annotation, None)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")  # rich would read square brackets as markup
+
+
+def _flag_type(hint: Any) -> Any:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        hint = next(a for a in typing.get_args(hint) if a is not type(None))
+    return str if typing.get_origin(hint) is tuple else hint
+
+
+def _shown(default: Any) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if isinstance(default, tuple):
+        return ",".join(str(v) for v in default)
+    return str(default)
+
+
+def _read_toml(given: Path | None, run: str | None) -> dict[str, dict[str, Any]]:
+    candidates = [given] if given else [Path(run) / _CONFIG_FILE] if run and "://" not in run else []
+    if not given:
+        candidates.append(Path(_CONFIG_FILE))
+    path = next((p for p in candidates if p is not None and p.is_file()), None)
+    if path is None:
+        if given:
+            raise ConfigError(f"{given} does not exist", hint="webclean init SOURCE writes one")
+        return {}
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    sections = known_sections()
+    for name, value in content.items():
+        if name not in sections or not isinstance(value, dict):
+            raise ConfigError(
+                f"{path}: no section [{name}]", hint=f"known sections: {', '.join(sorted(sections))}"
+            )
+        from_mapping(sections[name], value)  # every key is checked, also those this command does not use
+    return content
+
+
+def known_sections() -> dict[str, type[StageConfig]]:
+    """TOML section -> config class, for every stage."""
+    return {kind.section(): kind for kind in _subclasses(StageConfig)}
+
+
+def _subclasses(kind: type[StageConfig]) -> Iterator[type[StageConfig]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+@contextmanager
+def writing(run_url: str, command: str, settings: Settings) -> Iterator[Any]:
+    """Hold the run folder's lock and give the `Context` that stages run in."""
+    from webclean.engines.local import make_engine
+    from webclean.io.lock import hold
+    from webclean.io.run_dir import RunDir
+    from webclean.stages.base import Context
+
+    general = settings.build(GeneralConfig)
+    run = RunDir(run_url)
+    engine = make_engine(general.workers)
+    try:
+        with hold(run, f"webclean {command}", settings.note):
+            yield Context(
+                run=run, engine=engine, seed=general.seed, progress=console.progress, note=settings.note
+            )
+    finally:
+        engine.close()
