@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import reference_policies as reference
+from hypothesis import given
+from hypothesis import strategies as st
+
+from webclean.ops import policies
+from webclean.ops.policies import Policy, decide_keep, relabel, settle_groups
+
+NAN = float("nan")
+
+
+def decide(score, category=None, policy=None, **given_):
+    n = len(score)
+    no = np.zeros(n, dtype=bool)
+    values = {
+        "clean_score_N": np.asarray(score, dtype=float),
+        "category_N": np.zeros(n, dtype=int) if category is None else np.asarray(category),
+        "status_N": ["ok"] * n,
+        "duplicate_drop_N": no,
+        "conflict_drop_N": no,
+        "against_N": no,
+        "policy": policy or Policy(),
+    }
+    verdicts = decide_keep(**(values | given_))
+    assert verdicts.keep_N.dtype == bool
+    return verdicts.keep_N.tolist(), verdicts.reason_N.tolist()
+
+
+def test_the_default_drops_below_one_half_and_keeps_what_nobody_judged():
+    assert decide([0.5, 0.49, 1.0, NAN]) == (
+        [True, False, True, True],
+        ["ok", "low_score", "ok", "ok"],
+    )
+
+
+def test_one_reason_each_in_the_order_of_precedence():
+    yes = np.ones(6, dtype=bool)
+    steps = {
+        "status_N": ["truncated", "excluded", "ok", "ok", "ok", "ok"],
+        "override_N": np.asarray([policies.OVERRIDE_DROP, 0, 0, 0, 0, 0]),
+        "duplicate_drop_N": yes & [1, 1, 1, 0, 0, 0],
+        "conflict_drop_N": yes & [1, 1, 1, 1, 0, 0],
+        "against_N": yes & [1, 1, 1, 1, 1, 0],
+    }
+    assert decide([0.1] * 6, **steps)[1] == [
+        "override", "excluded", "duplicate", "label_conflict", "policy:against", "low_score",
+    ]  # fmt: skip
+
+
+def test_a_person_keeps_a_low_score_but_not_a_broken_file():
+    keep = np.full(3, policies.OVERRIDE_KEEP)
+    got = decide([0.1, 0.1, 0.9], status_N=["ok", "corrupt", "ok"], override_N=keep)
+    assert got == ([True, False, True], ["override", "bad_file:corrupt", "override"])
+
+
+def test_target_purity_keeps_the_most_that_reaches_it():
+    # means of the sorted prefixes: 1, .95, .9, .75
+    assert decide([0.3, 0.9, 1.0, 0.8], policy=Policy(threshold=None, target_purity=0.9)) == (
+        [False, True, True, True],
+        ["policy:target-purity", "ok", "ok", "ok"],
+    )
+
+
+def test_target_purity_of_equal_scores_is_not_lost_to_rounding():
+    assert all(decide([0.1] * 7, policy=Policy(threshold=None, target_purity=0.1))[0])
+
+
+def test_keep_fraction_goes_by_category_and_rounds_up():
+    keep, reason = decide(
+        [0.9, 0.8, 0.7, 0.2, 0.1],
+        category=[0, 0, 0, 1, 1],
+        policy=Policy(threshold=None, keep_fraction=0.5),
+    )
+    assert keep == [True, True, False, True, False]
+    assert reason[2] == "policy:keep-fraction"
+
+
+def test_keep_fraction_is_not_raised_by_float_dust():
+    keep, _ = decide(np.linspace(0, 1, 100), policy=Policy(threshold=None, keep_fraction=0.07))
+    assert sum(keep) == 7
+
+
+def test_bounds_per_category():
+    keep, reason = decide(
+        [0.9, 0.8, 0.7, 0.4, 0.3, 0.2],
+        category=[0, 0, 0, 1, 1, 1],
+        policy=Policy(min_per_category=2, max_per_category=2),
+    )
+    assert keep == [True, True, False, True, True, False]
+    assert reason == ["ok", "ok", "policy:max-per-category", "ok", "ok", "low_score"]
+
+
+def test_the_minimum_never_brings_back_copies_or_broken_files():
+    keep, _ = decide(
+        [0.1, 0.1, 0.1],
+        status_N=["ok", "empty", "ok"],
+        duplicate_drop_N=np.asarray([False, False, True]),
+        policy=Policy(min_per_category=3),
+    )
+    assert keep == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"threshold": 1.1}, {"target_purity": -0.1}, {"keep_fraction": 2.0}, {"min_per_category": -1},
+     {"max_per_category": 0}, {"min_per_category": 5, "max_per_category": 4}],
+)  # fmt: skip
+def test_a_policy_out_of_range_is_refused(values):
+    with pytest.raises(ValueError, match="must"):
+        Policy(**values)
+
+
+def test_lengths_must_agree():
+    with pytest.raises(ValueError, match="one value an image"):
+        decide([0.1, 0.2], status_N=["ok"])
+
+
+def test_no_image_at_all():
+    assert decide([]) == ([], [])
+
+
+scores = st.one_of(st.just(NAN), st.sampled_from([0.0, 0.25, 0.5, 0.5, 0.75, 1.0]), st.floats(0, 1))
+fractions = st.one_of(st.none(), st.integers(0, 20).map(lambda k: k / 20))
+
+
+@st.composite
+def crawls(draw):
+    n = draw(st.integers(0, 14))
+
+    def column(values):
+        return draw(st.lists(values, min_size=n, max_size=n))
+
+    low = draw(st.integers(0, 3))
+    return {
+        "score": column(scores),
+        "category": column(st.integers(0, 2)),
+        "status": column(st.sampled_from(["ok", "ok", "ok", "ok", "excluded", "empty"])),
+        "duplicate": column(st.booleans()),
+        "conflict": column(st.sampled_from([False, False, True])),
+        "against": column(st.sampled_from([False, False, False, True])),
+        "override": column(st.sampled_from([0, 0, 0, 1, -1])),
+        "policy": Policy(
+            threshold=draw(fractions),
+            target_purity=draw(fractions),
+            keep_fraction=draw(fractions),
+            min_per_category=low,
+            max_per_category=draw(st.one_of(st.none(), st.integers(max(low, 1), 5))),
+            drop_duplicates=draw(st.booleans()),
+            drop_against=draw(st.booleans()),
+        ),
+    }
+
+
+@given(crawls())
+def test_decide_keep_matches_the_slow_reference(crawl):
+    keep, reason = decide(
+        crawl["score"],
+        category=np.asarray(crawl["category"], dtype=int),
+        status_N=crawl["status"],
+        duplicate_drop_N=np.asarray(crawl["duplicate"], dtype=bool),
+        conflict_drop_N=np.asarray(crawl["conflict"], dtype=bool),
+        against_N=np.asarray(crawl["against"], dtype=bool),
+        override_N=np.asarray(crawl["override"], dtype=int),
+        policy=crawl["policy"],
+    )
+    assert (keep, reason) == reference.decide_keep(**crawl)
+
+
+@given(crawls())
+def test_a_higher_threshold_never_keeps_more(crawl):
+    kept = [
+        sum(decide(crawl["score"], status_N=crawl["status"], policy=Policy(threshold=t))[0])
+        for t in (0.0, 0.3, 0.6, 1.0)
+    ]
+    assert kept == sorted(kept, reverse=True)
+
+
+def groups(group, keeper, category, score):
+    settled = settle_groups(
+        np.asarray(group, dtype=int),
+        np.asarray(keeper, dtype=bool),
+        np.asarray(category, dtype=int),
+        np.asarray(score, dtype=float),
+    )
+    return settled.duplicate_drop_N.tolist(), settled.conflict_drop_N.tolist()
+
+
+def test_inside_a_category_the_technical_keeper_stays_whatever_the_scores():
+    assert groups([7, 7, -1], [False, True, False], [0, 0, 0], [0.9, 0.4, 0.1]) == (
+        [True, False, False],
+        [False, False, False],
+    )
+
+
+def test_across_categories_only_the_best_score_stays():
+    assert groups([3, 3, 3], [False] * 3, [0, 1, 0], [0.2, 0.9, 0.3]) == ([False] * 3, [True, False, True])
+
+
+def test_a_contradiction_nobody_judged_leaves_the_first():
+    assert groups([3, 3], [False] * 2, [0, 1], [NAN, NAN]) == ([False] * 2, [False, True])
+    assert groups([3, 3], [False] * 2, [0, 1], [0.4, NAN]) == ([False] * 2, [True, False])
+
+
+@given(st.data())
+def test_settle_groups_matches_the_slow_reference(data):
+    n = data.draw(st.integers(0, 12))
+
+    def column(values):
+        return data.draw(st.lists(values, min_size=n, max_size=n))
+
+    group, category, score = column(st.integers(-1, 3)), column(st.integers(0, 1)), column(scores)
+    keeper, seen = [], set()
+    for g in group:
+        keeper.append(g not in seen and data.draw(st.booleans()))
+        seen |= {g} if keeper[-1] else set()
+    duplicate, conflict = groups(group, keeper, category, score)
+    assert (duplicate, conflict) == reference.settle_groups(group, keeper, category, score)
+    for g in set(group) - {-1}:
+        members = [i for i in range(n) if group[i] == g]
+        assert sum(not (duplicate[i] or conflict[i]) for i in members) == 1
+
+
+def test_relabel_moves_only_what_is_clearly_likelier_elsewhere():
+    done = relabel(
+        np.asarray([0, 0, 0, 0, 0]),
+        np.asarray([0.1, 0.1, 0.85, NAN, 0.1]),
+        np.asarray([1, 1, 1, 1, -1]),
+        np.asarray([0.9, 0.7, 0.8, 0.9, NAN]),
+        threshold=0.8,
+    )
+    assert done.changed_N.tolist() == [True, False, False, False, False]
+    assert done.category_N.tolist() == [1, 0, 0, 0, 0]
+    np.testing.assert_equal(done.clean_score_N, [0.9, 0.1, 0.85, NAN, 0.1])
+    with pytest.raises(ValueError, match="threshold"):
+        relabel(*(np.zeros(1),) * 4, threshold=2.0)
+
+
+def test_a_policy_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Policy().threshold = 0.1
+
+
+def test_soft_reasons():
+    assert policies.is_score_reason("low_score")
+    assert not policies.is_score_reason("duplicate")
