@@ -152,3 +152,144 @@ class GeneralConfig(StageConfig):
 
 
 # ---------------------------------------------------------------- the stages, in the order of the chain
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage1Config(StageConfig):
+    """Stage-1 weights: search rank times text match, inside each category."""
+
+    round: int = knob(1, "Round of judging and weighting, from 1.", ge=1)
+    stage1_method: str = knob(
+        "rank-text",
+        "What weighs an image before any model: its rank and text, or its features' likeness to the"
+        " prototype of the category's best-ranked images.",
+        choices=("rank-text", "prototype"),
+    )
+    rank_model: str = knob(
+        "linear",
+        "How a search rank fades: linear, log, exp, or calibrated on the text judge's agreement.",
+        choices=("linear", "log", "exp", "calibrated"),
+    )
+    rank_floor: float = knob(
+        0.3, "Worth of the last result of a query, for linear and exp: a low rank is weak evidence.", ge=0, le=1
+    )
+    rank_power: float = knob(1.0, "Shape of linear and exp; above 1 only the first results count.", gt=0)
+    text_evidence: str = knob(
+        "both",
+        "What tells whether the text fits the label: its keywords' mass, the text judge, or both (their"
+        " geometric mean).",
+        choices=("mass", "judge", "both"),
+    )
+    stage1_minimum_mean: float = knob(
+        0.05, "Smallest mean weight of a category, so that no category vanishes from training.", ge=0, le=1
+    )
+    prototype_features: str | None = knob(None, "Feature set of the prototype method.")
+    prototype_top: int = knob(50, "Results of each query that make up a category's prototype.", ge=1)
+    prototype_temperature: float = knob(0.1, "Softness of the prototype method, in units of cosine.", gt=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage2Config(StageConfig):
+    """Stage-2 weights: stage 1 times how well the judge's prediction matches the label."""
+
+    round: int = knob(1, "Round of judging and weighting, from 1.", ge=1)
+    match_score: str = knob(
+        "expected",
+        "Score of a prediction: the expected match of its best categories with the label, or SINet's"
+        " consistency (kl).",
+        choices=("expected", "kl"),
+    )
+    match_by: str = knob(
+        "relation",
+        "What makes two categories match: their thresholded relation (WordNet and text), or the keywords"
+        " of their own texts.",
+        choices=("relation", "keywords"),
+    )
+    match_top: int = knob(5, "Predicted categories that count, the best first.", ge=1)
+    match_keywords: int = knob(20, "Keywords kept of each category's text.", ge=1)
+    match_temperature: float = knob(1.0, "Softens (above 1) or sharpens the judge's probabilities.", gt=0)
+    match_minimum: float = knob(0.05, "Scores below it become exactly 0.", ge=0, le=1)
+    kl_norm: str = knob("softmax", "How rows are made comparable for kl.", choices=("softmax", "l2"))
+    kl_temperature: float = knob(0.1, "Temperature of that softmax.", gt=0)
+    kl_epsilon: float = knob(1.0, "Added to the divergence; the best score is epsilon to the -gamma.", gt=0)
+    kl_gamma: float = knob(1.0, "How steeply the score falls with the divergence.", gt=0)
+    stage2_minimum_mean: float = knob(
+        0.05, "Smallest mean match score of a category, so that no category vanishes from training.", ge=0, le=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig(StageConfig):
+    """What is exported, in which shape; without a policy flag the decisions are taken as they stand."""
+
+    to: str = knob(
+        "imagefolder",
+        "Shape of OUT: one folder per category, or a table.",
+        choices=("imagefolder", "csv", "jsonl", "parquet"),
+    )
+    mode: str = knob(
+        "clean",
+        "clean: the images that are kept. weighted: every usable image that is no copy, with its weight.",
+        choices=("clean", "weighted"),
+    )
+    decisions: str = knob("default", "Name of the decisions to export.")
+    images: str | None = knob(
+        None,
+        "How OUT holds the images: none (the table names the source files), copy, hardlink or symlink."
+        " none given: copy for imagefolder, none for tables.",
+        choices=("none", "copy", "hardlink", "symlink"),
+    )
+    embed: bool = knob(False, "Put the images' bytes into the Parquet file, column `image`.")
+    threshold: float | None = knob(
+        None,
+        "Keep where clean_score is at least this; none given: 0.5, or no bar beside --target-purity or"
+        " --keep-fraction.",
+        ge=0,
+        le=1,
+    )
+    target_purity: float | None = knob(
+        None, "Keep the most images whose mean clean_score is at least this.", gt=0, le=1
+    )
+    keep_fraction: float | None = knob(
+        None, "Keep this part of each category's usable images, the best clean_score first.", gt=0, le=1
+    )
+    min_per_category: int = knob(
+        0, "Give a category back its best low scores until it has this many images.", ge=0
+    )
+    max_per_category: int | None = knob(
+        None, "Keep at most this many images of a category, the best clean_score first.", ge=1
+    )
+    drop_duplicates: bool = knob(True, "Keep one image of each group of copies inside a category.")
+    drop_against: bool = knob(True, "Drop copies of the images that ingest compared the crawl against.")
+    relabel: bool = knob(False, "Give images the suggested category where it is clearly the likelier one.")
+    relabel_threshold: float = knob(
+        0.9, "Probability of the suggested category from which --relabel moves an image.", ge=0, le=1
+    )
+    split_column: str = knob(
+        "split", "Column of the crawl's own manifest that names each image's split, where it has one."
+    )
+    overwrite: bool = knob(
+        False, "Replace a folder OUT that webclean did not write, with all it holds.", technical=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig(StageConfig):
+    """Which truth the run is held against, and which of its columns is judged."""
+
+    on: str = knob(
+        "path",
+        "Column of the truth table that names the image: path (relative to SOURCE), any column of `images` or"
+        " of the crawl's own manifest, or index (0-based row of a record file).",
+    )
+    truth_column: str | None = knob(
+        None, "Column that holds the true category; none given: true_category, true_label, category or label."
+    )
+    score: str | None = knob(
+        None,
+        "Column to judge instead of clean_score, higher = label right: a column of the decisions, or"
+        " ARTEFACT:COLUMN as in weights/r1/stage2:weight.",
+    )
+    decisions: str = knob("default", "Name of the decisions to judge.")
+    test: str | None = knob(None, "Table of clean test images (path, category) for the top-1 of --model.")
+    model: str | None = knob(None, "Trained model whose top-1 on --test is measured.")

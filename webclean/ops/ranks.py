@@ -128,7 +128,7 @@ def rank_weight(
         return floor + (1 - floor) * (1 - u_N) ** power
     if model == "exp":
         last = np.exp(-power)
-        return floor + (1 - floor) * (np.exp(-power * u_N) - last) / (1 - last)
+        return np.asarray(floor + (1 - floor) * (np.exp(-power * u_N) - last) / (1 - last))
     if model == "log":
         position_N = np.where(positions.position_N > 0, positions.position_N, np.nan)
         return np.asarray(1 / np.log2(1 + position_N), dtype=np.float64)

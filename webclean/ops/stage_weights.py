@@ -94,7 +94,7 @@ def stage1_weight(
     num_categories: int,
     usable_N: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """w1 = rho kappa / max over the category: float64 (N,) in [0, 1], exactly 1 once in each category.
+    """w1 = rho kappa / max over the category: float64 (N,) in [0, 1], its maximum 1 in each category.
 
     A category whose products are all 0 is weighted by rho alone: text that speaks against every image
     of a category tells none of them apart.
@@ -174,27 +174,37 @@ def sampling_probability(
     return np.where(sum_N > 0, weight_N / np.where(sum_N > 0, sum_N, 1.0), 0.0) / num_present
 
 
-def prototypes(
-    features_ND: NDArray[np.float64],
+def prototype_seeds(
     category_N: NDArray[np.int64],
     position_N: NDArray[np.int64],
+    usable_N: NDArray[np.bool_],
     num_categories: int,
     top: int,
-) -> NDArray[np.float64]:
-    """mu_c: mean unit feature of the images at positions 1..top of their lists: float64 (C, D).
+) -> NDArray[np.bool_]:
+    """Which images a category's prototype is the mean of: usable ones at positions 1..top of their lists.
 
-    A category without such an image takes the mean of all its images; an empty one is the zero vector.
+    A category without such an image takes all its usable images.
+
+    Two-stage weighting, stage 1, option `prototype`: R_0 (docs/papers.md).
+    """
+    seed_N = usable_N & (position_N >= 1) & (position_N <= top)
+    has_seed_C = np.bincount(category_N[seed_N], minlength=num_categories) > 0
+    return seed_N | (usable_N & ~has_seed_C[category_N])
+
+
+def prototype_sum(
+    features_ND: NDArray[np.float64], category_N: NDArray[np.int64], num_categories: int
+) -> NDArray[np.float64]:
+    """Sum of the unit features of each category: float64 (C, D), zero where a category has none.
+
+    Sums of several batches add up, and since only the direction of mu_c enters the weight, the sum
+    stands for the mean.
 
     Two-stage weighting, stage 1, option `prototype`: mu_c (docs/papers.md).
     """
-    unit_ND = _unit_rows(features_ND)
-    trusted_N = (position_N >= 1) & (position_N <= top)
-    has_trusted_C = np.bincount(category_N[trusted_N], minlength=num_categories) > 0
-    chosen_N = trusted_N | ~has_trusted_C[category_N]
     sum_CD = np.zeros((num_categories, features_ND.shape[1]))
-    np.add.at(sum_CD, category_N[chosen_N], unit_ND[chosen_N])
-    count_C = np.bincount(category_N[chosen_N], minlength=num_categories)
-    return np.asarray(sum_CD / np.maximum(count_C, 1)[:, None])
+    np.add.at(sum_CD, category_N, _unit_rows(features_ND))
+    return sum_CD
 
 
 def prototype_weight(
@@ -209,7 +219,7 @@ def prototype_weight(
     Args:
         features_ND: image features.
         category_N: category codes.
-        prototypes_CD: from `prototypes`.
+        prototypes_CD: from `prototype_sum`; any length.
         neighbors_CK: the K nearest other categories of each, -1 where there are fewer.
         temperature: > 0.
 
@@ -223,11 +233,12 @@ def prototype_weight(
     unit_ND, unit_CD = _unit_rows(features_ND), _unit_rows(prototypes_CD)
     rivals_NK = neighbors_CK[category_N]
     own_N = np.einsum("nd,nd->n", unit_ND, unit_CD[category_N])
-    total_N = np.ones(len(own_N))
+    log_total_N = np.zeros(len(own_N))  # log of the softmax's denominator over the own term
     for column_N in rivals_NK.T:  # one neighbour at a time: (N, K, D) would not fit for a large crawl
         cosine_N = np.einsum("nd,nd->n", unit_ND, unit_CD[np.maximum(column_N, 0)])
-        total_N += np.where(column_N >= 0, np.exp((cosine_N - own_N) / temperature), 0.0)
-    return np.asarray(1 / total_N)
+        rival_N = np.where(column_N >= 0, (cosine_N - own_N) / temperature, -np.inf)
+        log_total_N = np.logaddexp(log_total_N, rival_N)
+    return np.asarray(np.exp(-log_total_N))
 
 
 def _unit_rows(x_ND: NDArray[np.float64]) -> NDArray[np.float64]:

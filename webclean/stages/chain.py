@@ -101,6 +101,7 @@ CHAIN = (
             "category_neighbors",
             "text?",
             "predictions/text-r{round}?",
+            "features/{prototype_features}",
         ),
         ("weights/r{round}/stage1",),
     ),

@@ -1,0 +1,231 @@
+"""Stage 2: stage-1 weight times how well the judge's prediction matches the label.
+
+Images are read and written part by part; the scores of the whole crawl are held as numbers (about 40
+bytes an image), because an image without a prediction takes the median of its category, and a category's
+mean must not fall below the minimum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from webclean import schema
+from webclean.config import Stage2Config
+from webclean.io import tables
+from webclean.ops import match_scores, stage_weights
+from webclean.stages.base import Context, Counts
+from webclean.stages.rows import (
+    Categories,
+    Follow,
+    count_statuses,
+    flags,
+    floats,
+    padded,
+    refuse_in_sample,
+    write_columns,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The numbers of all images, in image order."""
+
+    category_N: NDArray[np.int64]
+    usable_N: NDArray[np.bool_]
+    stage1_N: NDArray[np.float64]
+    sampled_N: NDArray[np.bool_]
+    score_N: NDArray[np.float64]  # NaN where no judge has looked
+
+
+def run(config: Stage2Config, ctx: Context) -> Counts:
+    """Write weights/r<round>/stage2: one row for every image, bad files with weight 0.
+
+    Without a judge every score is 1 and `no_judge` is true: the weight is stage 1's.
+
+    Raises:
+        ConfigError: the predictions are in sample.
+    """
+    categories = Categories(ctx.run)
+    judge = schema.predictions_path(schema.JUDGE_IMAGE, config.round)
+    has_judge = ctx.has(judge)
+    if not has_judge:
+        ctx.note("no image judge: stage 2 leaves the weights of stage 1 as they are")
+    status_count: dict[str, int] = {}
+    rows = _read(config, ctx, categories, judge if has_judge else None, status_count)
+    judged_N = ~np.isnan(rows.score_N)
+
+    known_N = rows.score_N
+    if config.match_score == "kl":
+        known_N = _share_of_class_max(known_N, rows.category_N, categories.num)
+    median_C = stage_weights.class_median(known_N, rows.category_N, categories.num)
+    unjudged_C = np.where(np.isnan(median_C), 1.0, median_C)
+    score_N = np.where(judged_N, known_N, unjudged_C[rows.category_N])
+    raw_N = np.where(rows.usable_N, score_N, np.nan)
+    raw_mean_C = stage_weights.class_mean(raw_N, rows.category_N, categories.num)
+    score_N = stage_weights.raise_class_means(
+        score_N, rows.category_N, categories.num, rows.usable_N, config.stage2_minimum_mean
+    )
+    weight_N = rows.stage1_N * score_N
+    write_columns(
+        ctx.run,
+        schema.stage2_path(config.round),
+        schema.STAGE2_TABLE,
+        {
+            schema.STAGE1_WEIGHT: rows.stage1_N,
+            schema.MATCH_SCORE: score_N,
+            schema.WEIGHT: weight_N,
+            schema.NO_JUDGE: ~judged_N,
+        },
+    )
+    drawn_N = np.where(rows.sampled_N, weight_N, 0.0)
+    effective_C = stage_weights.effective_samples(drawn_N, rows.category_N, categories.num)
+    ctx.result = {
+        "judged": int(np.count_nonzero(judged_N)),
+        "mean_match": round(float(np.nanmean(raw_N)), 4) if rows.usable_N.any() else None,
+        "mean_match_by_category": categories.by_name(raw_mean_C),
+        "categories_lifted": int(np.count_nonzero(raw_mean_C < config.stage2_minimum_mean)),
+        "effective_samples": categories.by_name(effective_C, digits=1),
+    }
+    usable = status_count.pop(schema.STATUS_OK, 0)
+    dropped = {f"{schema.REASON_BAD_FILE}:{status}": n for status, n in sorted(status_count.items())}
+    return Counts(total=len(weight_N), forwarded=usable, dropped=dropped)
+
+
+def _read(
+    config: Stage2Config,
+    ctx: Context,
+    categories: Categories,
+    judge: str | None,
+    status_count: dict[str, int],
+) -> _Rows:
+    import pyarrow.compute as pc
+
+    run = ctx.run
+    score = _Score(config, ctx, categories) if judge is not None else None
+    stage1 = Follow(
+        run, schema.stage1_path(config.round), schema.STAGE1_TABLE, (schema.WEIGHT, schema.SAMPLING)
+    )
+    predictions = None
+    if judge is not None:
+        wanted = (schema.FOLD, schema.TOP_CATEGORIES, schema.TOP_PROBABILITIES, schema.IN_SAMPLE)
+        predictions = Follow(run, judge, schema.PREDICTIONS_TABLE, wanted)
+    columns: dict[str, list[NDArray[Any]]] = {}
+    with ctx.progress(
+        total=tables.num_rows(run, schema.IMAGES), unit="images", label="stage 2: predictions against labels"
+    ) as bar:
+        for part in tables.iter_parts(
+            run,
+            schema.IMAGES,
+            schema.IMAGES_TABLE,
+            (schema.IMAGE_ID, schema.CATEGORY, schema.STATUS),
+        ):
+            image_id, status = part.column(schema.IMAGE_ID), part.column(schema.STATUS)
+            usable = pc.equal(status, schema.STATUS_OK)
+            count_statuses(status, status_count)
+            category_N, usable_N = categories.encode(part.column(schema.CATEGORY)), flags(usable)
+            weights = stage1.take(image_id)
+            score_N = np.full(part.num_rows, np.nan)
+            if predictions is not None and score is not None:
+                judged = predictions.take(image_id.filter(usable))
+                score_N[usable_N] = score.of(judged, category_N[usable_N])
+            for name, values in {
+                "category_N": category_N,
+                "usable_N": usable_N,
+                "stage1_N": floats(weights.column(schema.WEIGHT)),
+                "sampled_N": floats(weights.column(schema.SAMPLING)) > 0,
+                "score_N": score_N,
+            }.items():
+                columns.setdefault(name, []).append(values)
+            bar.advance(part.num_rows)
+    return _Rows(**{name: np.concatenate(values) for name, values in columns.items()})
+
+
+class _Score:
+    """The chosen score of one part of predictions."""
+
+    def __init__(self, config: Stage2Config, ctx: Context, categories: Categories) -> None:
+        self._config, self._num = config, categories.num
+        if config.match_score == "kl":
+            self._relation_CC = _relation(ctx, categories.num)
+        elif config.match_by == "keywords":
+            self._matrix = match_scores.keyword_matrix(
+                _class_texts(ctx, categories.num), top=config.match_keywords
+            )
+        else:
+            self._matrix = _match_matrix(ctx, categories.num)
+
+    def of(self, judged: Any, label_N: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64 (N,), NaN where the judge had nothing to go by."""
+        refuse_in_sample(judged)
+        config = self._config
+        lists = judged.column(schema.TOP_CATEGORIES)
+        width = config.match_top if config.match_score == "expected" else self._num
+        top_NK = padded(lists, width, -1, np.int64)
+        probability_NK = padded(judged.column(schema.TOP_PROBABILITIES), width, 0.0, np.float64)
+        if config.match_score == "expected":
+            score_N = match_scores.expected_match(
+                top_NK,
+                probability_NK,
+                label_N,
+                self._matrix,
+                temperature=config.match_temperature,
+                minimum=config.match_minimum,
+            )
+        else:
+            score_N = match_scores.consistency(
+                self._relation_CC[label_N],
+                match_scores.dense_predictions(top_NK, probability_NK, self._num),
+                norm=config.kl_norm,
+                temperature=config.kl_temperature,
+                epsilon=config.kl_epsilon,
+                gamma=config.kl_gamma,
+            )
+        return np.where(judged.column(schema.FOLD).to_numpy() >= 0, score_N, np.nan)
+
+
+def _match_matrix(ctx: Context, num_categories: int) -> match_scores.MatchMatrix:
+    """Thresholded relation; a category that the table lacks (a crawl of one) matches itself only."""
+    kept: list[tuple[NDArray[Any], ...]] = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    if tables.part_names(ctx.run, schema.CATEGORY_SIMILARITY):
+        columns = (schema.A, schema.B, schema.MATCH)
+        for part in tables.iter_parts(ctx.run, schema.CATEGORY_SIMILARITY, schema.SIMILARITY_TABLE, columns):
+            a, b, match = (part.column(name).to_numpy() for name in columns)
+            related = match > 0
+            kept.append((a[related], b[related], match[related]))
+    a_P, b_P, match_P = (np.concatenate(pieces) for pieces in zip(*kept, strict=True))
+    return match_scores.match_matrix(a_P, b_P, match_P, num_categories)
+
+
+def _relation(ctx: Context, num_categories: int) -> NDArray[np.float64]:
+    relation_CC = np.eye(num_categories)
+    if tables.part_names(ctx.run, schema.CATEGORY_SIMILARITY):
+        columns = (schema.A, schema.B, schema.COMBINED)
+        rows = tables.read(ctx.run, schema.CATEGORY_SIMILARITY, schema.SIMILARITY_TABLE, columns)
+        a, b, combined = (rows.column(name).to_numpy() for name in columns)
+        relation_CC[a, b] = combined
+    return relation_CC
+
+
+def _class_texts(ctx: Context, num_categories: int) -> list[str]:
+    """Name, lemmas and gloss of each category, by category_id."""
+    columns = (schema.CATEGORY_ID, schema.NAME, schema.LEMMAS, schema.GLOSS)
+    rows = tables.read(ctx.run, schema.SENSES, schema.SENSES_TABLE, columns).to_pylist()
+    texts = [""] * num_categories
+    for row in rows:
+        words = (row[schema.NAME], *row[schema.LEMMAS], row[schema.GLOSS] or "")
+        texts[row[schema.CATEGORY_ID]] = " ".join(words).replace("_", " ")
+    return texts
+
+
+def _share_of_class_max(
+    score_N: NDArray[np.float64], category_N: NDArray[np.int64], num_categories: int
+) -> NDArray[np.float64]:
+    max_C = np.zeros(num_categories)
+    known_N = ~np.isnan(score_N)
+    np.maximum.at(max_C, category_N[known_N], score_N[known_N])
+    max_N = max_C[category_N]
+    return np.where(max_N > 0, score_N / np.where(max_N > 0, max_N, 1.0), score_N)
