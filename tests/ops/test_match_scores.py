@@ -141,7 +141,7 @@ def test_keywords_keep_the_strongest_words_only() -> None:
 
 
 def test_keywords_of_empty_texts_match_nothing_else() -> None:
-    assert ms.keyword_matrix(["", " - "]).num_pairs == 0
+    assert ms.keyword_matrix(["", " - ", "the of"]).num_pairs == 0
 
 
 def test_consistency_matches_the_reference_and_falls_with_the_distance() -> None:

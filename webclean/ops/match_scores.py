@@ -77,8 +77,8 @@ def keyword_matrix(texts: Sequence[str], *, top: int = 20) -> MatchMatrix:
     """M from the categories' own texts: cosine of their `top` TF-IDF keywords, cut at 0.
 
     Args:
-        texts: one for each category: its lemmas and gloss. A text without a usable word matches itself
-            and nothing else.
+        texts: one for each category: its lemmas and gloss. English function words are left out, as
+            every gloss has them; a text without any other word matches itself and nothing else.
         top: keywords kept of each category, ties by the alphabet.
 
     Two-stage weighting, stage 2: M(c, y) of keywords (docs/papers.md).
@@ -89,9 +89,10 @@ def keyword_matrix(texts: Sequence[str], *, top: int = 20) -> MatchMatrix:
 
     num = len(texts)
     none = np.zeros(0, dtype=np.int64)
-    if not any(any(c.isalnum() for c in text) for text in texts):
+    vectorizer = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", lowercase=True, stop_words="english")
+    words_of = vectorizer.build_analyzer()
+    if not any(words_of(text) for text in texts):
         return MatchMatrix(none, np.zeros(0), num)
-    vectorizer = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", lowercase=True)
     tfidf = csr_matrix(vectorizer.fit_transform(texts))
     tfidf.sort_indices()  # columns stand in alphabetical order
     row = np.repeat(np.arange(num), np.diff(tfidf.indptr))

@@ -216,7 +216,7 @@ def _class_texts(ctx: Context, num_categories: int) -> list[str]:
     rows = tables.read(ctx.run, schema.SENSES, schema.SENSES_TABLE, columns).to_pylist()
     texts = [""] * num_categories
     for row in rows:
-        words = (row[schema.NAME], *row[schema.LEMMAS], row[schema.GLOSS] or "")
+        words = dict.fromkeys((row[schema.NAME], *row[schema.LEMMAS], row[schema.GLOSS] or ""))
         texts[row[schema.CATEGORY_ID]] = " ".join(words).replace("_", " ")
     return texts
 

@@ -1,0 +1,128 @@
+"""Stage 2 as a stage: stage 1 times the match of prediction and label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from two_stage_run import TinyRun, image
+
+from webclean import schema
+from webclean.errors import ConfigError
+
+MATCH = np.array([[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1.0]])
+
+
+def _run(folder: Path, num: int = 6, **fields: object) -> TinyRun:
+    names = ["ape", "bear", "chair"]
+    rows = [image(i, category=names[i % 3], query=names[i % 3], **fields) for i in range(num)]
+    run = TinyRun(folder, rows)
+    run.similarity(MATCH)
+    return run
+
+
+def test_weight_is_stage1_times_the_expected_match(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    run.predictions("image", [[1, 0, 0], [0.6, 0.4, 0], [0, 0, 1], [0, 0, 1], [0, 1, 0], [0.3, 0.3, 0.4]])
+    _, first = run.stage1()
+    counts, found = run.stage2(stage2_minimum_mean=0.0)
+    assert counts.total == counts.forwarded == 6
+    np.testing.assert_allclose(found["match_score"], [1, 0.6 * 0.5 + 0.4, 1, 0, 1, 0.4], rtol=1e-6)
+    np.testing.assert_array_equal(found["stage1_weight"], first["weight"])
+    np.testing.assert_allclose(found["weight"], first["weight"] * found["match_score"])
+    assert not found["no_judge"].any()
+    assert run.ctx.result["mean_match_by_category"] == {"ape": 0.5, "bear": 0.85, "chair": 0.7}
+    assert run.ctx.result["effective_samples"]["ape"] == 1
+
+
+def test_without_a_judge_the_weight_is_stage_1(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    run.stage1()
+    _, found = run.stage2()
+    assert found["match_score"].tolist() == [1] * 6
+    assert found["no_judge"].all()
+    np.testing.assert_array_equal(found["weight"], found["stage1_weight"])
+    assert any("no image judge" in note for note in run.notes)
+
+
+def test_an_image_without_prediction_takes_the_median_of_its_category(tmp_path: Path) -> None:
+    run = _run(tmp_path, num=9)
+    chair = [0, 0, 1]
+    run.predictions(
+        "image", [[1, 0, 0], [1, 0, 0], chair, [0.5, 0, 0.5], None, chair, None, [1, 0, 0], chair]
+    )
+    run.stage1()
+    _, found = run.stage2()
+    np.testing.assert_allclose(found["match_score"], [1, 0.5, 1, 0.5, 0.5, 1, 0.75, 0.5, 1])
+    assert found["no_judge"].tolist() == [False] * 4 + [True, False, True, False, False]
+
+
+def test_bad_files_have_no_weight(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    run.images = [row | {"status": "empty" if i >= 4 else "ok"} for i, row in enumerate(run.images)]
+    run.write("images", schema.IMAGES_TABLE, run.images)
+    run.predictions("image", [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]])
+    run.stage1()
+    counts, found = run.stage2()
+    assert counts.dropped == {"bad_file:empty": 2}
+    assert found["weight"][4:].tolist() == [0, 0]
+    assert found["no_judge"].tolist() == [False] * 4 + [True] * 2
+
+
+def test_a_category_that_the_judge_denies_does_not_vanish(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    run.predictions("image", [[1, 0, 0], [0, 1, 0], [1, 0, 0]] * 2)  # no chair is ever a chair
+    run.stage1()
+    _, found = run.stage2(stage2_minimum_mean=0.1)
+    np.testing.assert_allclose(found["match_score"], [1, 1, 0.1] * 2)
+    assert run.ctx.result["categories_lifted"] == 1
+    assert run.ctx.result["mean_match_by_category"]["chair"] == 0
+
+
+def test_one_category_and_no_similarity(tmp_path: Path) -> None:
+    run = TinyRun(tmp_path, [image(i) for i in range(3)])
+    run.predictions("image", [[1.0], [1.0], None])
+    run.stage1()
+    _, found = run.stage2()
+    assert found["match_score"].tolist() == [1, 1, 1]
+
+
+def test_kl_scores_are_shares_of_the_best_of_the_category(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    run.predictions("image", [[0.9, 0.1, 0], [0.2, 0.8, 0], [0, 0, 1], [0, 0, 1], [0, 0, 1], [0, 0, 1]])
+    run.stage1()
+    _, found = run.stage2(match_score="kl")
+    score_N = found["match_score"]
+    assert score_N[[0, 1, 2]].tolist() == [1, 1, 1]
+    assert (score_N[[3, 4]] < 0.5).all()
+    assert score_N[5] == 1
+
+
+def test_keywords_come_from_the_category_texts(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    glosses = ["large hairy animal", "large hairy animal with claws", "furniture to sit on"]
+    run.write(
+        schema.SENSES,
+        schema.SENSES_TABLE,
+        [
+            {
+                "category_id": c, "name": name, "synset": None, "lemmas": [name], "gloss": glosses[c],
+                "parent": None, "senses_found": [], "chosen_by": "only",
+            }
+            for c, name in enumerate(run.names)
+        ],
+    )  # fmt: skip
+    run.predictions("image", [[0, 1, 0], [0, 1, 0], [0, 1, 0]] * 2)
+    run.stage1()
+    _, found = run.stage2(match_by="keywords", stage2_minimum_mean=0.0)
+    assert 0.3 < found["match_score"][0] < 1
+    assert found["match_score"][1:3].tolist() == [1, 0]
+
+
+def test_in_sample_predictions_are_refused(tmp_path: Path) -> None:
+    run = _run(tmp_path, num=3)
+    run.predictions("image", [[1, 0, 0]] * 3, in_sample=True)
+    run.stage1()
+    with pytest.raises(ConfigError, match="in-sample predictions"):
+        run.stage2()
