@@ -293,3 +293,38 @@ class EvaluateConfig(StageConfig):
     decisions: str = knob("default", "Name of the decisions to judge.")
     test: str | None = knob(None, "Table of clean test images (path, category) for the top-1 of --model.")
     model: str | None = knob(None, "Trained model whose top-1 on --test is measured.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeaturesConfig(StageConfig):
+    """Frozen features of the images, from a network that never saw this crawl's labels."""
+
+    name: str = knob(
+        "default", "Name of the feature set; with --precision bf16 it ends in -bf16.", flag="features-name"
+    )
+    backbone: str = knob(
+        "auto",
+        "Network: a torchvision classifier (resnet50), timm/NAME, st/NAME (a CLIP model), small, or auto.",
+    )
+    weights: str = knob(
+        "auto",
+        "Pretrained weights: auto (cached, else the offline package's, else a download, else none), default"
+        " (the network's own, or an error), none, or a file that was not trained on this crawl's labels.",
+    )
+    fit: str = knob(
+        "squash",
+        "How an image becomes a square: squash (all of it, aspect lost), crop (its middle), pad (all of it,"
+        " on grey).",
+        choices=("squash", "crop", "pad"),
+    )
+    flip: bool = knob(False, "Average with the features of the mirrored image; takes twice the time.")
+    precision: str = knob(
+        "float32",
+        "Arithmetic inside the network; bf16 is faster on some machines and not the same across machines.",
+        choices=("float32", "bf16"),
+    )
+
+    def __post_init__(self) -> None:
+        StageConfig.__post_init__(self)  # super() does not know a class with slots
+        if self.precision == "bf16" and not self.name.endswith("-bf16"):
+            object.__setattr__(self, "name", f"{self.name}-bf16")
