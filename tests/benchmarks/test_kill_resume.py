@@ -1,0 +1,109 @@
+"""The kill harness itself, on a small program in place of webclean: it passes the good and finds the bad."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+import json, sys, time
+from pathlib import Path
+
+def log(text):
+    with open(run / "webclean.log", "a") as file:
+        file.write(f"2020-01-01T00:00:00 {text}\\n")
+
+def write(path, data):
+    if TORN:
+        half = len(data) // 2
+        with path.open("wb") as file:
+            file.write(data[:half]); file.flush(); time.sleep(0.03); file.write(data[half:])
+        return
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data); file.flush(); time.sleep(0.03)
+    temporary.replace(path)
+
+run = Path(sys.argv[-1]); run.mkdir(exist_ok=True)
+for stage in ("first", "second"):
+    folder = run / stage; folder.mkdir(exist_ok=True)
+    log(f"{stage}: started, fingerprint 0")
+    start = time.time()
+    for index in range(5):
+        path = folder / f"part-{index:05d}.json"
+        if path.exists():
+            continue
+        write(path, json.dumps({"x": index}).encode())
+    record = {"stage": stage, "files": [], "clock": {"seconds": time.time() - start}}
+    write(folder / "run.json", json.dumps(record).encode())
+    log(f"{stage}: done in 0 s")
+"""
+
+
+@pytest.fixture(scope="module")
+def kill_resume() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("kill_resume", ROOT / "benchmarks" / "kill_resume.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["kill_resume"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _main(kill_resume: ModuleType, folder: Path, *, torn: bool, draws: int) -> int:
+    program = folder / "program.py"
+    program.write_text(f"TORN = {torn}\n{PROGRAM}")
+    return int(
+        kill_resume.main(
+            ["SOURCE", "--work", str(folder / "work"), "--program", f"{sys.executable} {program}",
+             "--commands", "ingest", "--draws", str(draws), "--writes", "1"]
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_atomic_program_passes(
+    kill_resume: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    assert _main(kill_resume, tmp_path, torn=False, draws=1) == 0
+    said = capfd.readouterr().out
+    assert "0 differ" in said
+    assert "ingest: second" in said
+
+
+@pytest.mark.slow
+def test_a_program_that_writes_in_place_is_caught(
+    kill_resume: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    assert _main(kill_resume, tmp_path, torn=True, draws=4) == 1
+    assert "DIFFERS" in capfd.readouterr().out
+
+
+def test_the_stage_is_read_from_the_log(kill_resume: ModuleType) -> None:
+    log = (
+        "T ingest: started, fingerprint 0\nT ingest: done in 1 s, Counts()\nT dedup: started, fingerprint 1\n"
+    )
+    assert kill_resume.stage_hit("") == "start-up"
+    assert kill_resume.stage_hit(log) == "dedup"
+    assert kill_resume.stage_hit(log.split("T dedup")[0]) == "after ingest"
+
+
+def test_clocks_and_logs_are_not_compared(kill_resume: ModuleType, tmp_path: Path) -> None:
+    for name, seconds in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(f'{{"x": 1, "clock": {{"seconds": {seconds}}}}}')
+        (tmp_path / name / "history.jsonl").write_text(f'{{"loss": 0.5, "clock": {seconds}}}\n')
+        (tmp_path / name / "webclean.log").write_text(name)
+    a, b = (kill_resume.digest(tmp_path / name) for name in "ab")
+    assert kill_resume.differences(a, b) == []
+    (tmp_path / "b" / "history.jsonl").write_text('{"loss": 0.6, "clock": 1}\n')
+    (tmp_path / "b" / ".part.tmp").write_text("")
+    found = kill_resume.differences(a, kill_resume.digest(tmp_path / "b"))
+    assert found == [".part.tmp is left over", "history.jsonl differs"]
