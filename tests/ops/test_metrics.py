@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from webclean.ops import metrics
 
@@ -30,8 +31,6 @@ def test_average_precision_by_hand():
 
 @given(flags_and_scores)
 def test_ranking_metrics_match_scikit_learn(rows):
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     flag, score = [list(column) for column in zip(*rows, strict=True)]
     assert metrics.auroc(flag, score) == pytest.approx(roc_auc_score(flag, score), abs=1e-12)
     assert metrics.average_precision(flag, score) == pytest.approx(
@@ -109,3 +108,24 @@ def test_gap_closed():
     none = metrics.gap_closed([0.5], [0.6], [0.5], rng=rng)
     assert np.isnan(none.mean)
     assert np.isnan(none.low)
+
+
+def test_pair_recovery_by_hand():
+    # images 0-1 planted and found, 2-3 planted and missed, 4 and 5 have equal bytes, 6 hangs in 0's group
+    got = metrics.pair_recovery([5, 5, -1, 8, 9, 9, 5], [[0, 1], [2, 3]], [0, 1, 2, 3, 4, 4, -1])
+    assert got.is_found_P.tolist() == [True, False]
+    assert got.outside_Q2.tolist() == [[0, 6], [1, 6]]
+
+
+def test_pair_recovery_follows_chains():
+    got = metrics.pair_recovery([1, 1, 1], [[0, 1], [1, 2]], [-1, -1, -1])
+    assert got.outside_Q2.tolist() == []
+    assert got.is_found_P.all()
+
+
+def test_pair_recovery_of_nothing():
+    got = metrics.pair_recovery([], [], [])
+    assert got.is_found_P.tolist() == []
+    assert got.outside_Q2.shape == (0, 2)
+    with pytest.raises(ValueError, match="lengths differ"):
+        metrics.pair_recovery([1], [], [])

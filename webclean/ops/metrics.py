@@ -205,6 +205,57 @@ def gap_closed(
     return Interval(mean, *_ends(won_R[has_gap_R] / whole_R[has_gap_R], level))
 
 
+@dataclass(frozen=True, slots=True)
+class PairRecovery:
+    """Planted pairs that were reported, and reported pairs that nothing planted explains.
+
+    is_found_P: bool (P,), whether a planted pair shares a group; outside_Q2: int (Q, 2), index pairs.
+    """
+
+    is_found_P: Bools
+    outside_Q2: NDArray[np.int64]
+
+
+def pair_recovery(group_N: ArrayLike, planted_P2: ArrayLike, content_N: ArrayLike) -> PairRecovery:
+    """Hold reported duplicate groups against planted pairs.
+
+    A reported pair (two images of one group) is explained where a chain of planted pairs and of equal
+    contents leads from one to the other.
+
+    Args:
+        group_N: int (N,), the reported group of each image, negative for none.
+        planted_P2: int (P, 2), index pairs known to be copies.
+        content_N: int (N,), equal numbers for equal bytes, negative for unknown.
+
+    Raises:
+        ValueError: the lengths differ.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    group_N, content_N = np.asarray(group_N, dtype=np.int64), np.asarray(content_N, dtype=np.int64)
+    planted_P2 = np.asarray(planted_P2, dtype=np.int64).reshape(-1, 2)
+    if group_N.shape != content_N.shape:
+        raise ValueError(f"lengths differ: {group_N.shape} and {content_N.shape}")
+    first_P, second_P = planted_P2.T
+    is_found_P = (group_N[first_P] >= 0) & (group_N[first_P] == group_N[second_P])
+    num_images = len(group_N)
+    known_M = np.flatnonzero(content_N >= 0)
+    known_M = known_M[np.argsort(content_N[known_M], kind="stable")]
+    same_M = np.diff(content_N[known_M]) == 0
+    rows = np.r_[first_P, known_M[:-1][same_M]]
+    columns = np.r_[second_P, known_M[1:][same_M]]
+    edges = coo_array((np.ones(len(rows)), (rows, columns)), shape=(num_images, num_images))
+    _, component_N = connected_components(edges, directed=False) if num_images else (0, group_N)
+    outside = []
+    for group in np.unique(group_N[group_N >= 0]):
+        members = np.flatnonzero(group_N == group)
+        a_Q, b_Q = np.triu_indices(len(members), k=1)
+        pairs = np.stack([members[a_Q], members[b_Q]], axis=1)
+        outside.append(pairs[component_N[pairs[:, 0]] != component_N[pairs[:, 1]]])
+    return PairRecovery(is_found_P, np.concatenate(outside) if outside else np.zeros((0, 2), dtype=np.int64))
+
+
 def _checked(flags: ArrayLike, score: ArrayLike) -> tuple[Bools, Floats]:
     flag_N, score_N = np.asarray(flags, dtype=bool), np.asarray(score, dtype=np.float64)
     if flag_N.shape != score_N.shape or flag_N.ndim != 1:

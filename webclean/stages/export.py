@@ -1,0 +1,519 @@
+"""Export: the kept images, or all usable ones with their weights, as a folder that trainers read.
+
+OUT holds the table (`images.csv`, `.jsonl` or `.parquet`), `dropped.csv` with the reason of every image
+that is not in it, `manifest.json` (policy, counts, categories in order, what it was made from),
+`SHA256SUMS`, and the images where they are copied or linked. The same run and flags give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+import webclean
+from webclean import schema
+from webclean.config import ExportConfig
+from webclean.engines.base import Crash
+from webclean.errors import ArtifactInvalidError, ConfigError
+from webclean.io import checksums, tables
+from webclean.io.readers import uris
+from webclean.io.run_dir import RunDir
+from webclean.io.writers import folder
+from webclean.io.writers.image_files import Placement, load_all, place_all
+from webclean.io.writers.layout import Layout
+from webclean.io.writers.table_files import EMBEDDED_COLUMN, EMBEDDED_TYPE, WRITERS, open_csv
+from webclean.ops import policies
+from webclean.ops.policies import Policy, Settled
+from webclean.stages.base import Context, Counts, require
+from webclean.stages.rows import Categories, Follow, flags, floats
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+TABLE_STEM: Final = "images"
+DROPPED: Final = "dropped.csv"
+FORMAT_VERSION: Final = 1
+
+# Columns of an export that are none of `images` or `decisions`.
+PATH: Final = "path"
+SPLIT: Final = "split"
+CRAWLED_CATEGORY: Final = "crawled_category"
+
+_FROM_IMAGES: Final = (
+    schema.IMAGE_ID, schema.SOURCE_KEY, schema.QUERY, schema.RANK, schema.TITLE, schema.TAGS, schema.SOURCE,
+    schema.PAGE_URL, schema.SHA256,
+)  # fmt: skip
+_FROM_DECISIONS: Final = (schema.SUGGESTED_CATEGORY, schema.SUGGESTED_PROBABILITY)
+TABLE_COLUMNS: Final = (
+    PATH, schema.CATEGORY, schema.WEIGHT, schema.CLEAN_SCORE, schema.KEEP, schema.REASON,
+    schema.SUGGESTED_CATEGORY, schema.SUGGESTED_PROBABILITY, CRAWLED_CATEGORY, SPLIT, schema.IMAGE_ID,
+    schema.SOURCE_KEY, schema.QUERY, schema.RANK, schema.TITLE, schema.TAGS, schema.SOURCE, schema.PAGE_URL,
+    schema.SHA256,
+)  # fmt: skip
+_ONLY_READ: Final = (schema.URI, schema.FILE_NAME, schema.FORMAT, schema.EXTRA)
+_TASK_IMAGES: Final = 32  # images per task of the engine: enough to hide the cost of a task
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export wrote: counts over all images of the run, and per category (kept, dropped)."""
+
+    out: Path
+    counts: Counts
+    by_category: dict[str, tuple[int, int]]
+    num_relabelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Per image of the run: is_out_N, keep_N bool; reason_N str; category_N int; weight_N, clean_score_N."""
+
+    is_out_N: NDArray[np.bool_]
+    keep_N: NDArray[np.bool_]
+    reason_N: NDArray[np.str_]
+    category_N: NDArray[np.int64]
+    weight_N: NDArray[np.float64]
+    clean_score_N: NDArray[np.float64]
+    num_relabelled: int
+
+
+def run(config: ExportConfig, context: Context, out: Path, *, force: bool = False) -> Exported:
+    """Write OUT, whole or not at all.
+
+    Args:
+        config: shape, mode, policy.
+        context: run folder and engine.
+        out: the folder to make.
+        force: use decisions that are stale.
+
+    Raises:
+        ArtifactMissingError, ArtifactStaleError: the decisions have to be made (again).
+        ArtifactInvalidError: source images are gone or have changed since ingest, or cannot be linked.
+        ConfigError: flags that do not go together, or OUT holds other things.
+        StorageFullError: no space is left; nothing is left behind.
+    """
+    policy = _policy(config)
+    how = _how(config)
+    source = context.run
+    record = require(source, schema.decisions_path(config.decisions), reader="export", force=force)
+    categories = Categories(source)
+    choice = _choose(config, policy, source, categories)
+    if not choice.is_out_N.any():
+        reasons = Counter(choice.reason_N.tolist()).most_common()
+        raise ConfigError(
+            "no image is left to export", context=", ".join(f"{n} {reason}" for reason, n in reasons)
+        )
+    with folder.replacing(out, overwrite=config.overwrite, beside=_read_folders(source)) as new:
+        writer = _Writer(config, how, context, categories, choice, new)
+        sums = writer.write()
+        counts = _counts(choice)
+        by_category = _by_category(choice, categories)
+        manifest = {
+            folder.MADE_BY: folder.PROGRAM,
+            "format": FORMAT_VERSION,
+            "version": webclean.__version__,
+            "to": config.to,
+            "mode": config.mode,
+            "images": how,
+            "embedded": config.embed,
+            "table": writer.table_name,
+            "categories": [categories.name_of[code] for code in sorted(categories.name_of)],
+            "splits": writer.splits,
+            "policy": asdict(policy) | {"relabel_threshold": config.relabel_threshold if config.relabel else None},
+            "decisions": {
+                "name": config.decisions, "fingerprint": record["fingerprint"], "digest": record["digest"],
+            },
+            "counts": {
+                "total": counts.total,
+                "exported": counts.forwarded,
+                "dropped": counts.dropped,
+                "relabelled": choice.num_relabelled,
+                "by_category": {name: {"exported": a, "dropped": b} for name, (a, b) in by_category.items()},
+            },
+        }  # fmt: skip
+        _seal(new, manifest, sums)
+    return Exported(out, counts, by_category, choice.num_relabelled)
+
+
+def _read_folders(run: RunDir) -> tuple[Path, ...]:
+    """Folders on this machine that the export reads and that must not be replaced by it."""
+    found: dict[str, None] = {}
+    if (run_folder := run.local_path("")) is not None:
+        found[str(run_folder)] = None
+    for part in tables.iter_parts(run, schema.IMAGES, schema.IMAGES_TABLE, (schema.URI,)):
+        for uri in part.column(schema.URI).to_pylist():
+            if (path := uris.local_path(uri)) is not None:
+                found[str(Path(path).parent)] = None
+    return tuple(Path(path) for path in found)
+
+
+def _policy(config: ExportConfig) -> Policy:
+    own_bar = config.target_purity is not None or config.keep_fraction is not None
+    threshold = config.threshold
+    if threshold is None and not own_bar:
+        threshold = policies.DEFAULT_THRESHOLD
+    try:
+        return Policy(
+            threshold=threshold,
+            target_purity=config.target_purity,
+            keep_fraction=config.keep_fraction,
+            min_per_category=config.min_per_category,
+            max_per_category=config.max_per_category,
+            drop_duplicates=config.drop_duplicates,
+            drop_against=config.drop_against,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _how(config: ExportConfig) -> str:
+    how = config.images or ("copy" if config.to == "imagefolder" else "none")
+    if config.to == "imagefolder" and how == "none":
+        raise ConfigError("an image folder holds images: --images copy, hardlink or symlink")
+    if config.embed and config.to != "parquet":
+        raise ConfigError(f"--embed goes with --to parquet; got --to {config.to}")
+    if config.embed and how != "none":
+        raise ConfigError(f"--embed already holds the images; leave out --images {how}")
+    return how
+
+
+def _choose(config: ExportConfig, policy: Policy, run: RunDir, categories: Categories) -> _Choice:
+    images = tables.read(
+        run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, schema.CATEGORY, schema.STATUS)
+    )
+    path = schema.decisions_path(config.decisions)
+    decisions = tables.read(run, path, schema.DECISIONS_TABLE)
+    image_ids = images.column(schema.IMAGE_ID).to_pylist()
+    if decisions.column(schema.IMAGE_ID).to_pylist() != image_ids:
+        raise ArtifactInvalidError(
+            f"{run.url}/{path} does not hold the images of `{schema.IMAGES}` in their order",
+            hint=f"run `webclean weight {run.url} --force`",
+        )
+    category_N = categories.encode(images.column(schema.CATEGORY))
+    clean_score_N = floats(decisions.column(schema.CLEAN_SCORE))
+    decided_N = floats(decisions.column(schema.WEIGHT))
+    keep_N = flags(decisions.column(schema.KEEP))
+    reason_N = np.asarray(decisions.column(schema.REASON).to_pylist(), dtype=np.str_)
+    changed_N = np.zeros(len(image_ids), dtype=bool)
+    if policy != Policy() or config.relabel:
+        override_N = np.where(
+            reason_N == schema.REASON_OVERRIDE,
+            np.where(keep_N, policies.OVERRIDE_KEEP, policies.OVERRIDE_DROP),
+            policies.OVERRIDE_NONE,
+        )
+        if config.relabel:
+            id_of = {name: code for code, name in categories.name_of.items()}
+            names = decisions.column(schema.SUGGESTED_CATEGORY).to_pylist()
+            moved = policies.relabel(
+                category_N,
+                clean_score_N,
+                np.asarray([id_of.get(name, -1) for name in names], dtype=np.int64),
+                floats(decisions.column(schema.SUGGESTED_PROBABILITY)),
+                threshold=config.relabel_threshold,
+            )
+            # What a person has looked at is not moved by a model.
+            changed_N = moved.changed_N & (override_N == policies.OVERRIDE_NONE)
+            category_N = np.where(changed_N, moved.category_N, category_N)
+            clean_score_N = np.where(changed_N, moved.clean_score_N, clean_score_N)
+        settled, against_N = _settle(run, image_ids, category_N, clean_score_N)
+        verdicts = policies.decide_keep(
+            clean_score_N,
+            category_N,
+            images.column(schema.STATUS).to_pylist(),
+            settled.duplicate_drop_N,
+            settled.conflict_drop_N,
+            against_N,
+            policy,
+            override_N,
+        )
+        keep_N, reason_N = verdicts.keep_N, verdicts.reason_N
+    weight_N = policies.training_weights(decided_N, clean_score_N, changed_N)
+    is_out_N = keep_N
+    if config.mode == "weighted":
+        is_soft_N = np.asarray([policies.is_score_reason(reason) for reason in reason_N.tolist()], dtype=bool)
+        is_out_N = (keep_N | is_soft_N) & (weight_N > 0)
+    return _Choice(
+        is_out_N, keep_N, reason_N, category_N, weight_N, clean_score_N, int((changed_N & is_out_N).sum())
+    )
+
+
+def _settle(
+    run: RunDir, image_ids: Sequence[str], category_N: NDArray[np.int64], clean_score_N: NDArray[np.float64]
+) -> tuple[Settled, NDArray[np.bool_]]:
+    """Duplicate groups settled under these labels and scores, and which images copy the test set's."""
+    columns = (schema.IMAGE_ID, schema.GROUP, schema.KEEPER_ID, schema.AGAINST)
+    index_of = {image_id: i for i, image_id in enumerate(image_ids)}
+    group_N = np.full(len(image_ids), policies.NO_GROUP, dtype=np.int64)
+    keeper_N = np.zeros(len(image_ids), dtype=bool)
+    against_N = np.zeros(len(image_ids), dtype=bool)
+    for part in tables.iter_parts(run, schema.DUPLICATES, schema.DUPLICATES_TABLE, columns):
+        for image_id, group, keeper_id, against in zip(
+            *(part.column(c).to_pylist() for c in columns), strict=True
+        ):
+            index = index_of[image_id]
+            group_N[index] = group
+            keeper_N[index] = keeper_id == image_id
+            against_N[index] = against is not None
+    return policies.settle_groups(group_N, keeper_N, category_N, clean_score_N), against_N
+
+
+def _counts(choice: _Choice) -> Counts:
+    left = ~choice.is_out_N
+    # A weight of exactly 0 leaves a weighted export for the reason that took the weight away.
+    reasons = Counter(choice.reason_N[left].tolist())
+    return Counts(len(left), int(choice.is_out_N.sum()), dict(sorted(reasons.items())))
+
+
+def _by_category(choice: _Choice, categories: Categories) -> dict[str, tuple[int, int]]:
+    out_C = np.bincount(choice.category_N[choice.is_out_N], minlength=categories.num)
+    all_C = np.bincount(choice.category_N, minlength=categories.num)
+    return {
+        name: (int(out_C[code]), int(all_C[code] - out_C[code]))
+        for code, name in sorted(categories.name_of.items())
+    }
+
+
+def _seal(new: Path, manifest: dict[str, Any], sums: dict[str, str]) -> None:
+    """Write manifest.json and the checksum list, which covers it."""
+    text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    folder.write_synced(new / folder.MANIFEST, text.encode())
+    for name in (folder.MANIFEST, str(manifest["table"]), DROPPED):
+        sums[name] = checksums.file_sha256(new / name)
+    folder.write_synced(new / checksums.FILE_NAME, checksums.dump(sums))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where one exported image is: as the table says it, as the checksum list does, and its name."""
+
+    path: str
+    listed: str | None
+    name: str
+
+
+class _Writer:
+    """Streams the chosen images into the new folder, one part of `images` at a time."""
+
+    def __init__(
+        self,
+        config: ExportConfig,
+        how: str,
+        context: Context,
+        categories: Categories,
+        choice: _Choice,
+        new: Path,
+    ) -> None:
+        self._config, self._how, self._context = config, how, context
+        self._categories, self._choice, self._new = categories, choice, new
+        self._kind = "csv" if config.to == "imagefolder" else config.to
+        self.table_name = f"{TABLE_STEM}.{self._kind}"
+        self.splits = self._find_splits()
+        self._layout = Layout(
+            prefix="" if config.to == "imagefolder" else f"{TABLE_STEM}/",
+            has_splits=bool(self.splits),
+            reserved=(folder.MANIFEST, checksums.FILE_NAME, DROPPED, self.table_name),
+        )
+
+    def write(self) -> dict[str, str]:
+        """Write table, dropped.csv and images; returns path -> sha256 of the images."""
+        sums: dict[str, str] = {}
+        problems: list[str] = []
+        with ExitStack() as stack:
+            bar = stack.enter_context(
+                self._context.progress(total=int(self._choice.is_out_N.sum()), unit="images", label="export")
+            )
+            write = stack.enter_context(WRITERS[self._kind](self._new / self.table_name, self._schema()))
+            write_dropped = stack.enter_context(open_csv(self._new / DROPPED, _dropped_schema()))
+            for start, images, decisions in self._parts():
+                here = slice(start, start + images.num_rows)
+                write_dropped(self._dropped_rows(images, here))
+                is_out = self._choice.is_out_N[here]
+                if not is_out.any():
+                    continue
+                chosen = images.filter(is_out)
+                index_M = start + np.flatnonzero(is_out)
+                places = self._locate(chosen, index_M)
+                problems += self._place(chosen, places)
+                sums |= {
+                    place.listed: sha256
+                    for place, sha256 in zip(places, chosen.column(schema.SHA256).to_pylist(), strict=True)
+                    if place.listed is not None
+                }
+                data = self._load(chosen, problems) if self._config.embed else None
+                write(self._rows(chosen, decisions.filter(is_out), index_M, places, data))
+                bar.advance(len(index_M))
+        if problems:
+            raise ArtifactInvalidError(
+                f"{len(problems)} of {int(self._choice.is_out_N.sum())} images could not be exported",
+                context="; ".join(problems[:5]) + ("; ..." if len(problems) > 5 else ""),
+                hint="ingest the source again where it has changed, or choose another --images",
+            )
+        return sums
+
+    def _parts(self) -> Iterator[tuple[int, pa.Table, pa.Table]]:
+        """(index of the first row, rows of `images`, rows of the decisions), part by part."""
+        columns = (*_FROM_IMAGES, *_ONLY_READ, schema.CATEGORY)
+        follow = Follow(
+            self._context.run,
+            schema.decisions_path(self._config.decisions),
+            schema.DECISIONS_TABLE,
+            (schema.SUGGESTED_CATEGORY, schema.SUGGESTED_PROBABILITY),
+        )
+        start = 0
+        for part in tables.iter_parts(self._context.run, schema.IMAGES, schema.IMAGES_TABLE, columns):
+            yield start, part, follow.take(part.column(schema.IMAGE_ID))
+            start += part.num_rows
+
+    def _find_splits(self) -> list[str]:
+        found: set[str] = set()
+        start = 0
+        for part in tables.iter_parts(self._context.run, schema.IMAGES, schema.IMAGES_TABLE, (schema.EXTRA,)):
+            is_out = self._choice.is_out_N[start : start + part.num_rows]
+            found.update(s for s in self._splits_of(part.filter(is_out)) if s is not None)
+            start += part.num_rows
+        return sorted(found)
+
+    def _splits_of(self, images: pa.Table) -> list[str | None]:
+        extras = (json.loads(text) if text else {} for text in images.column(schema.EXTRA).to_pylist())
+        values = (extra.get(self._config.split_column) for extra in extras)
+        return [None if value in (None, "") else str(value) for value in values]
+
+    def _locate(self, chosen: pa.Table, index_M: NDArray[np.int64]) -> list[_Place]:
+        places = []
+        for index, split, image_id, file_name, format_name, uri in zip(
+            index_M,
+            self._splits_of(chosen),
+            *(
+                chosen.column(c).to_pylist()
+                for c in (schema.IMAGE_ID, schema.FILE_NAME, schema.FORMAT, schema.URI)
+            ),
+            strict=True,
+        ):
+            category = self._categories.name_of[int(self._choice.category_N[index])]
+            # The second half of an image_id is the hash of its source_key: the same on every export.
+            mark = image_id.rpartition("-")[2][:8]
+            name = self._layout.path(category, split, file_name, format_name, mark)
+            if self._how == "none":
+                local = uris.local_path(uri)
+                listed = None if self._config.embed or local is None else str(local)
+                places.append(_Place(uri if local is None else str(local), listed, name))
+            else:
+                places.append(_Place(name, name, name))
+        return places
+
+    def _place(self, chosen: pa.Table, places: list[_Place]) -> list[str]:
+        """Copy or link the images; says which could not be."""
+        if self._how == "none":
+            return []
+        for parent in sorted({(self._new / place.name).parent for place in places}):
+            parent.mkdir(parents=True, exist_ok=True)
+        tasks = [
+            Placement(uri, sha256, str(self._new / place.name), self._how)
+            for uri, sha256, place in zip(
+                chosen.column(schema.URI).to_pylist(),
+                chosen.column(schema.SHA256).to_pylist(),
+                places,
+                strict=True,
+            )
+        ]
+        results = self._map(place_all, tasks)
+        return _problems(chosen, results)
+
+    def _load(self, chosen: pa.Table, problems: list[str]) -> list[bytes | None]:
+        tasks = list(
+            zip(chosen.column(schema.URI).to_pylist(), chosen.column(schema.SHA256).to_pylist(), strict=True)
+        )
+        loaded = self._map(load_all, tasks)
+        problems += _problems(chosen, [one.problem for one in loaded])
+        return [one.data for one in loaded]
+
+    def _map(self, function: Callable[[Sequence[T]], list[U]], tasks: list[T]) -> list[U]:
+        groups = [tasks[i : i + _TASK_IMAGES] for i in range(0, len(tasks), _TASK_IMAGES)]
+        found: list[U] = []
+        for result in self._context.engine.map(function, groups):
+            assert not isinstance(result, Crash)  # crashes are raised here
+            found += result
+        return found
+
+    def _schema(self) -> pa.Schema:
+        import pyarrow as pa
+
+        stored = {c.name: c.type for c in (*schema.IMAGES_TABLE.columns, *schema.DECISIONS_TABLE.columns)}
+        own = {PATH: "string", SPLIT: "string", CRAWLED_CATEGORY: "string"}
+        fields = [pa.field(name, tables.arrow_type((own | stored)[name])) for name in TABLE_COLUMNS]
+        if self._config.embed:
+            fields.append(pa.field(EMBEDDED_COLUMN, EMBEDDED_TYPE))
+        return pa.schema(fields)
+
+    def _rows(
+        self,
+        chosen: pa.Table,
+        decisions: pa.Table,
+        index_M: NDArray[np.int64],
+        places: list[_Place],
+        data: list[bytes | None] | None,
+    ) -> pa.Table:
+        import pyarrow as pa
+
+        choice = self._choice
+        columns: dict[str, Any] = {name: chosen.column(name) for name in _FROM_IMAGES}
+        columns |= {name: decisions.column(name) for name in _FROM_DECISIONS}
+        columns |= {
+            PATH: [place.path for place in places],
+            schema.CATEGORY: [self._categories.name_of[int(code)] for code in choice.category_N[index_M]],
+            schema.WEIGHT: choice.weight_N[index_M],
+            schema.CLEAN_SCORE: pa.array(choice.clean_score_N[index_M], from_pandas=True),
+            schema.KEEP: choice.keep_N[index_M],
+            schema.REASON: choice.reason_N[index_M].tolist(),
+            CRAWLED_CATEGORY: chosen.column(schema.CATEGORY),
+            SPLIT: self._splits_of(chosen),
+        }
+        if data is not None:
+            names = [place.name.rpartition("/")[2] for place in places]
+            columns[EMBEDDED_COLUMN] = [{"bytes": d, "path": n} for d, n in zip(data, names, strict=True)]
+        arrow = self._schema()
+        arrays = [
+            column if isinstance(column, pa.ChunkedArray) else pa.array(column, type=field.type)
+            for field, column in ((field, columns[field.name]) for field in arrow)
+        ]
+        return pa.table(arrays, schema=arrow)
+
+    def _dropped_rows(self, images: pa.Table, here: slice) -> pa.Table:
+        import pyarrow as pa
+
+        is_left = ~self._choice.is_out_N[here]
+        left = images.filter(is_left)
+        return pa.table(
+            [
+                left.column(schema.IMAGE_ID),
+                left.column(schema.SOURCE_KEY),
+                left.column(schema.CATEGORY),
+                pa.array(self._choice.reason_N[here][is_left].tolist(), type=pa.string()),
+                pa.array(self._choice.clean_score_N[here][is_left], from_pandas=True),
+            ],
+            schema=_dropped_schema(),
+        )
+
+
+def _dropped_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float64()
+    names = (schema.IMAGE_ID, schema.SOURCE_KEY, schema.CATEGORY, schema.REASON)
+    return pa.schema([*((name, text) for name in names), (schema.CLEAN_SCORE, number)])
+
+
+def _problems(chosen: pa.Table, results: Sequence[str | None]) -> list[str]:
+    keys = chosen.column(schema.SOURCE_KEY).to_pylist()
+    return [f"{key}: {problem}" for key, problem in zip(keys, results, strict=True) if problem is not None]
