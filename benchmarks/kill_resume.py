@@ -278,16 +278,22 @@ def digest(run: Path) -> dict[str, str]:
         rel = str(path.relative_to(run))
         if rel.split("/")[0] in UNPROMISED:
             continue
-        data = path.read_bytes()
+        lines = path.read_bytes()
         if path.suffix == ".json":
-            data = _without_clock(json.loads(data))
+            data = _without_clock(lines)
         elif path.suffix == ".jsonl":
-            data = b"\n".join(_without_clock(json.loads(line)) for line in data.splitlines() if line.strip())
+            data = b"\n".join(_without_clock(line) for line in lines.splitlines() if line.strip())
+        else:
+            data = lines
         found[rel] = hashlib.sha256(data).hexdigest()
     return found
 
 
-def _without_clock(value: Any) -> bytes:
+def _without_clock(text: bytes) -> bytes:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text  # torn: its bytes will differ from the unbroken run's
     if isinstance(value, dict):
         value = {key: item for key, item in value.items() if key != CLOCK}
     return json.dumps(value, sort_keys=True).encode()
