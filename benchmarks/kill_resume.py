@@ -33,7 +33,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 COMMANDS = ("ingest", "weight", "train")
 LOG = "webclean.log"
