@@ -1,0 +1,393 @@
+"""One decode of one image gives everything that `images` says about its content.
+
+Bytes from a crawl are hostile: the header is checked before anything is decoded, Pillow is never told to
+accept truncated data, formats that would start another program are not decoded, and a clock stops a
+decode that does not end. Whatever a decoder raises becomes a status of `schema.STATUSES`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import re
+import signal
+import struct
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from webclean.ops import phash, quality
+
+COPY_SIDE: Final = 128
+"""Longer side of the copy on which brightness, contrast, sharpness, entropy and the hash are measured."""
+
+_COPY_SHORT_SIDE: Final = phash.SIDE
+TINY_SIDE: Final = 16
+
+# Pillow knows these but either hands them to another program (Ghostscript) or has no decoder of its own.
+_NOT_DECODED: Final = frozenset({"EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5"})
+
+_UNSUPPORTED_SIGNATURES: Final = (
+    (re.compile(rb"....ftyp(heic|heix|hevc|heim|heis|mif1|msf1)", re.DOTALL), "HEIF"),
+    (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n", re.DOTALL), "JPEG XL"),
+    (re.compile(rb"\x76\x2f\x31\x01"), "OpenEXR"),
+    (re.compile(rb"#\?(RADIANCE|RGBE)"), "Radiance HDR"),
+    (re.compile(rb"AT&TFORM"), "DjVu"),
+    (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), "an OLE file (FlashPix, Microsoft Image Composer)"),
+    (re.compile(rb"(\xef\xbb\xbf)?\s*(<\?xml.{0,1024}?)?(<!--.{0,1024}?-->\s*)?(<!DOCTYPE\s+svg.{0,512}?)?<svg[\s>]",
+                re.DOTALL | re.IGNORECASE), "SVG, a drawing in vectors"),
+)  # fmt: skip
+_KNOWN_SIGNATURES: Final = (
+    (re.compile(rb"\xff\xd8\xff"), "JPEG"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
+    (re.compile(rb"GIF8[79]a"), "GIF"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "WEBP"),
+    (re.compile(rb"BM.{12}[\x0c\x28\x40\x6c\x7c]\x00\x00\x00", re.DOTALL), "BMP"),
+    (re.compile(rb"II[\x2a\x2b]\x00|MM\x00[\x2a\x2b]"), "TIFF"),
+    (re.compile(rb"....ftypavi[fs]", re.DOTALL), "AVIF"),
+    (re.compile(rb"\xff\x4f\xff\x51|\x00\x00\x00\x0cjP  \r\n\x87\n"), "JPEG2000"),
+    (re.compile(rb"8BPS"), "PSD"),
+    (re.compile(rb"DDS "), "DDS"),
+)
+_TRUNCATED: Final = re.compile(
+    r"truncat|unexpected end|not enough (image )?data|buffer is not large enough|premature"
+    r"|file too short|reached EOF|end of file|underflow",
+    re.IGNORECASE,
+)
+_UNSUPPORTED: Final = re.compile(
+    r"unsupported|not supported|unimplemented|unknown (compression|raw mode|pixel mode|data)"
+    r"|cannot decode|no decoder|decoder .* not available|cannot handle",
+    re.IGNORECASE,
+)
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION_TAG: Final = 0x0112
+_ERROR_LENGTH: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one image may cost.
+
+    Attributes:
+        max_pixels: width times height of the header above which nothing is decoded.
+        max_bytes: file size above which nothing is read.
+        seconds: wall time of one decode; 0 for none.
+    """
+
+    max_pixels: int = 100_000_000
+    max_bytes: int = 256 << 20
+    seconds: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What one file's bytes say; names and units as in `schema.IMAGES_TABLE`.
+
+    All but `status`, `error`, `nbytes` and `sha256` may be None: they are as far as the decode came.
+    """
+
+    status: str
+    error: str | None = None
+    nbytes: int | None = None
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    mode: str | None = None
+    frames: int | None = None
+    exif_orientation: int | None = None
+    phash: int | None = None
+    brightness: float | None = None
+    contrast: float | None = None
+    sharpness: float | None = None
+    entropy: float | None = None
+    aspect: float | None = None
+    is_gray: bool | None = None
+    tiny: bytes | None = None
+
+
+class _OutOfTimeError(BaseException):
+    """Raised by the clock; not an Exception, so that no decoder's own handler swallows it."""
+
+
+class _RefusedError(Exception):
+    """A picture we do not decode, with its status."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def inspect(data: bytes, limits: Limits | None = None) -> Inspection:
+    """Identify, check, decode once (scaled where the format allows) and measure one image.
+
+    Never raises for anything in `data`.
+
+    Args:
+        data: the whole file.
+        limits: pixel and time limits; bytes are the reader's to check.
+    """
+    limits = limits or Limits()
+    if not data:
+        return Inspection(status="empty", error="the file has no bytes", nbytes=0)
+    found: dict[str, Any] = {"nbytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    try:
+        with _quiet(limits.max_pixels), _time_limit(limits.seconds):
+            # The border to decoders that meet hostile bytes: what they raise is a finding about the
+            # file (`_blame`), our own arithmetic stands outside.
+            try:
+                copy = _decode_copy(data, limits, found)
+            except Exception as error:
+                status, message = _blame(error, data, found.get("format"))
+                return Inspection(status=status, error=message[:_ERROR_LENGTH], **found)
+    except _OutOfTimeError:
+        message = f"not decoded in {limits.seconds:g} s"
+        return Inspection(status="timeout", error=message, **found)
+    return Inspection(status="ok", **found, **_measure(copy), aspect=found["width"] / found["height"])
+
+
+def open_rgb(data: bytes, *, min_side: int | None = None, limits: Limits | None = None) -> Image.Image:
+    """Decode an image that `inspect` found ok: upright, RGB, alpha over white, first frame.
+
+    Args:
+        data: the whole file.
+        min_side: where given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as the
+            shorter side stays at least this many pixels.
+        limits: pixel and time limits.
+
+    Raises:
+        Exception: whatever the decoder raises; the caller knows that the file was ok before.
+        TimeoutError: the decode did not end within `limits.seconds`.
+    """
+    limits = limits or Limits()
+    try:
+        with _quiet(limits.max_pixels), _time_limit(limits.seconds):
+            image = Image.open(io.BytesIO(data))
+            _refuse(image, limits.max_pixels)
+            orientation = _orientation(image)
+            if min_side is not None:
+                image.draft(None, (min_side, min_side))
+            image.load()
+            rgb = _to_rgb(image)
+            turn = _TURNS.get(orientation or 1)
+            return rgb if turn is None else rgb.transpose(turn)
+    except _OutOfTimeError:
+        raise TimeoutError(f"not decoded in {limits.seconds:g} s") from None
+
+
+def _decode_copy(data: bytes, limits: Limits, found: dict[str, Any]) -> Image.Image:
+    """The small upright RGB copy; fills `found` on the way, so that a failure keeps what was learnt."""
+    image = Image.open(io.BytesIO(data))
+    width, height = image.size
+    found |= {"format": image.format, "mode": image.mode, "width": width, "height": height}
+    _refuse(image, limits.max_pixels)
+    orientation = _orientation(image)
+    found["exif_orientation"] = orientation
+    if orientation is not None and orientation >= 5:
+        found |= {"width": height, "height": width}
+    found["frames"] = _num_frames(image)
+    scale = 8
+    while scale > 1 and (max(width, height) < COPY_SIDE * scale or min(width, height) < _COPY_SHORT_SIDE * scale):
+        scale //= 2
+    if scale > 1:
+        image.draft(None, (width // scale, height // scale))
+    image.load()
+    ratio = COPY_SIDE / max(width, height)
+    if ratio < 1:
+        size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    else:
+        size = (width, height)
+    copy = _to_rgb(image, size)
+    turn = _TURNS.get(orientation or 1)
+    return copy if turn is None else copy.transpose(turn)
+
+
+def _measure(copy: Image.Image) -> dict[str, Any]:
+    gray = copy.convert("L")
+    square = gray.resize((phash.SIDE, phash.SIDE), Image.Resampling.BILINEAR)
+    tiny = np.asarray(copy.resize((TINY_SIDE, TINY_SIDE), Image.Resampling.BOX))
+    measured = quality.measure(np.asarray(gray))
+    return {
+        "phash": int(phash.phash(np.asarray(square)[None])[0]),
+        "brightness": measured.brightness,
+        "contrast": measured.contrast,
+        "sharpness": measured.sharpness,
+        "entropy": measured.entropy,
+        "is_gray": quality.is_gray(tiny),
+        "tiny": tiny.tobytes(),
+    }
+
+
+def _refuse(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise _RefusedError("corrupt", f"the header says {width} x {height} pixels")
+    if width * height > max_pixels:
+        raise _RefusedError("too_large", f"{width} x {height} pixels are more than {max_pixels}")
+    if image.format in _NOT_DECODED or isinstance(image, ImageFile.StubImageFile):
+        raise _RefusedError("unsupported", f"{image.format} is not decoded")
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """EXIF orientation 1 to 8, None where there is none or it makes no sense."""
+    if "exif" not in image.info and image.format not in ("TIFF", "MPO", "PNG", "WEBP", "AVIF"):
+        return None
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG)
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
+        return None  # broken EXIF says nothing about the pixels
+    return value if isinstance(value, int) and 1 <= value <= 8 else None
+
+
+def _num_frames(image: Image.Image) -> int | None:
+    """Number of frames from the container's index, None where a later frame's header is broken."""
+    if not getattr(image, "is_animated", None):
+        return 1
+    try:
+        num = int(image.n_frames)  # type: ignore[attr-defined]
+        image.seek(0)
+    except (OSError, EOFError, SyntaxError, ValueError, TypeError, struct.error):
+        return None
+    return num
+
+
+def _to_rgb(image: Image.Image, size: tuple[int, int] | None = None) -> Image.Image:
+    """RGB over white, resized to `size` (box filter) before or after conversion, whichever is cheaper."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        image = _narrow(image)
+    if image.has_transparency_data:
+        rgba = _resized(image.convert("RGBA"), size)  # premultiplied inside
+        white = Image.new("RGB", rgba.size, (255, 255, 255))
+        white.paste(rgba, mask=rgba.getchannel("A"))
+        return white
+    if image.mode in ("L", "RGB", "CMYK", "YCbCr"):
+        return _resized(image, size).convert("RGB")
+    if image.mode == "1":
+        image = image.convert("L")
+    return _resized(image.convert("RGB"), size)
+
+
+def _resized(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+    if size is None or image.size == size:
+        return image
+    return image.resize(size, Image.Resampling.BOX)
+
+
+def _narrow(image: Image.Image) -> Image.Image:
+    """8-bit grey from wide grey: 16-bit values by their high byte, others stretched from least to most."""
+    wide = np.asarray(image).astype(np.float64)
+    finite = np.isfinite(wide)
+    if not finite.any():
+        raise _RefusedError("corrupt", "no pixel has a finite value")
+    low, high = float(wide[finite].min()), float(wide[finite].max())
+    if image.mode.startswith("I;16") or (image.mode == "I" and low >= 0 and 255 < high <= 65535):
+        low, high = 0.0, 65535.0
+    elif low >= 0 and high <= 255 and image.mode == "I":
+        low, high = 0.0, 255.0
+    spread = max(high - low, np.finfo(np.float64).tiny)
+    narrow = np.clip((np.where(finite, wide, low) - low) / spread, 0, 1) * 255
+    return Image.fromarray(narrow.astype(np.uint8), mode=None)
+
+
+def _blame(error: Exception, data: bytes, format_name: str | None) -> tuple[str, str]:
+    """Status and message for what a decoder raised."""
+    message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, _RefusedError):
+        return error.status, str(error)
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning | MemoryError):
+        return "too_large", message
+    if isinstance(error, UnidentifiedImageError):
+        return _unidentified(data)
+    if isinstance(error, EOFError) or _TRUNCATED.search(str(error)):
+        return "truncated", message
+    if isinstance(error, NotImplementedError) or _UNSUPPORTED.search(str(error)):
+        return "unsupported", message
+    return ("truncated" if _ends_early(data, format_name) else "corrupt"), message
+
+
+def _unidentified(data: bytes) -> tuple[str, str]:
+    head = data[:4096]
+    for pattern, name in _UNSUPPORTED_SIGNATURES:
+        if pattern.match(head):
+            return "unsupported", f"{name} is not decoded"
+    for pattern, name in _KNOWN_SIGNATURES:
+        if pattern.match(head):
+            status = "truncated" if _ends_early(data, name) else "corrupt"
+            return status, f"starts as {name}, but has no usable header"
+    kind = "a text or a web page" if _is_text(head) else "no image format that is known"
+    return "not_image", f"the content is {kind}"
+
+
+def _is_text(head: bytes) -> bool:
+    return b"\0" not in head and sum(byte < 9 or 13 < byte < 32 for byte in head) == 0
+
+
+def _ends_early(data: bytes, format_name: str | None) -> bool:
+    """Whether the container's own end is missing."""
+    if format_name in ("JPEG", "MPO"):
+        return b"\xff\xd9" not in data
+    if format_name == "PNG":
+        return b"IEND" not in data[-64:]
+    if format_name == "WEBP":
+        return len(data) < 12 or struct.unpack_from("<I", data, 4)[0] + 8 > len(data)
+    if format_name == "BMP":
+        return len(data) >= 6 and struct.unpack_from("<I", data, 2)[0] > len(data)
+    return False
+
+
+@contextlib.contextmanager
+def _quiet(max_pixels: int) -> Iterator[None]:
+    """Pillow's own limit set to ours (it also guards images inside containers), its warnings silent."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise `_OutOfTimeError` in the block after so many seconds.
+
+    Works where signals do: in the main thread on POSIX, which is where workers decode. A timer that was
+    already running (a test runner's) goes on afterwards.
+    """
+    usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    if not usable or seconds <= 0:
+        yield
+        return
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise _OutOfTimeError
+
+    started = time.monotonic()
+    handler = signal.signal(signal.SIGALRM, stop)
+    delay, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        if delay > 0:
+            left = max(1e-3, delay - (time.monotonic() - started))
+            signal.setitimer(signal.ITIMER_REAL, left, interval)

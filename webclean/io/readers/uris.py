@@ -1,0 +1,211 @@
+"""The `uri` column of `images`: where an image's bytes are, and how to get them again.
+
+    /data/crawl/cats/1.jpg            a file on this machine (absolute path)
+    file:///data/crawl/cats/%FF.jpg   the same, where the name is not UTF-8 or looks like a row of a table
+    s3://bucket/crawl/cats/1.jpg      anything that fsspec opens
+    /data/crawl/train.parquet#17      row 17 (0-based) of a Parquet file, its one column of image bytes
+    /data/crawl/train.parquet#17:img  the same, the column named
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import urllib.parse
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from webclean.errors import ColumnMissingError
+
+_ROW: Final = re.compile(r"(?s)(?P<file>.+\.parquet)#(?P<row>\d+)(?::(?P<column>.+))?\Z", re.IGNORECASE)
+_REMOTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_CACHED_ROW_GROUPS: Final = 2
+
+
+def text_of_path(path: str | bytes) -> str:
+    """A path as UTF-8 text: bytes that are not UTF-8 are percent-encoded, all others stay."""
+    raw = os.fsencode(path)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("utf-8", "surrogateescape")
+        return "".join(f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in text)
+
+
+def of_path(path: str | bytes) -> str:
+    """The uri of a local file, made absolute."""
+    raw = os.path.abspath(os.fsencode(path))
+    text = text_of_path(raw)
+    if text.encode() != raw or _ROW.match(text):
+        return "file://" + urllib.parse.quote_from_bytes(raw)
+    return text
+
+
+def of_row(file_uri: str, row: int, column: str | None = None) -> str:
+    """The uri of a row (0-based) of a Parquet file; `column` where it is not the only one with bytes."""
+    return f"{file_uri}#{row}" + (f":{column}" if column is not None else "")
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a uri or SOURCE needs fsspec."""
+    return bool(_REMOTE.match(uri)) and not uri.startswith("file://")
+
+
+def local_path(uri: str) -> Path | None:
+    """The image's own file on this machine, None where it is remote or inside another file."""
+    if _ROW.match(uri) or is_remote(uri):
+        return None
+    return Path(os.fsdecode(_raw_path(uri)))
+
+
+def _raw_path(uri: str) -> bytes:
+    if uri.startswith("file://"):
+        return urllib.parse.unquote_to_bytes(uri.removeprefix("file://"))
+    return os.fsencode(uri)
+
+
+def read_bytes(uri: str, *, max_bytes: int | None = None) -> bytes:
+    """The image's bytes.
+
+    Args:
+        uri: as in `images`.
+        max_bytes: refuse a larger file before it is read.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        TooManyBytesError: more than `max_bytes`.
+        OSError: it cannot be read, or is no regular file.
+        ColumnMissingError: a Parquet file has no column of image bytes, or more than one.
+    """
+    row = _ROW.match(uri)
+    if row:
+        value = _row_bytes(row["file"], int(row["row"]), row["column"])
+        if max_bytes is not None and len(value) > max_bytes:
+            raise TooManyBytesError(len(value), max_bytes)
+        return value
+    if is_remote(uri):
+        return _read_remote(uri, max_bytes)
+    return read_file(_raw_path(uri), max_bytes=max_bytes)
+
+
+class TooManyBytesError(OSError):
+    """A file is larger than the limit; it was not read."""
+
+    def __init__(self, nbytes: int, max_bytes: int) -> None:
+        super().__init__(errno.EFBIG, f"{nbytes} bytes are more than {max_bytes}")
+        self.nbytes = nbytes
+
+
+def read_file(path: bytes | str, *, max_bytes: int | None = None) -> bytes:
+    """A regular file's bytes; a pipe or device is refused without waiting for it.
+
+    Raises:
+        TooManyBytesError, FileNotFoundError, OSError: as `read_bytes`.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    with open(descriptor, "rb", buffering=0) as file:
+        status = os.fstat(file.fileno())
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "is a folder")
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file")
+        if max_bytes is not None and status.st_size > max_bytes:
+            raise TooManyBytesError(status.st_size, max_bytes)
+        return file.read()
+
+
+def _read_remote(uri: str, max_bytes: int | None) -> bytes:
+    import fsspec
+
+    filesystem, path = fsspec.core.url_to_fs(uri)
+    if max_bytes is not None:
+        size = filesystem.size(path)
+        if size is not None and size > max_bytes:
+            raise TooManyBytesError(size, max_bytes)
+    data: bytes = filesystem.cat_file(path)
+    return data
+
+
+def bytes_column(schema: pa.Schema, wanted: str | None, where: str) -> str | None:
+    """The column that holds image bytes: binary, or a struct with a field `bytes`; None without one.
+
+    Raises:
+        ColumnMissingError: `wanted` is not such a column, or there are several and none is wanted.
+    """
+    found = [field.name for field in schema if _holds_bytes(field.type)]
+    if wanted is not None:
+        if wanted not in found:
+            raise ColumnMissingError(
+                f"column {wanted!r} does not hold image bytes",
+                context=where,
+                hint=f"columns of bytes: {', '.join(found) or 'none'}",
+            )
+        return wanted
+    if len(found) > 1:
+        raise ColumnMissingError(
+            f"more than one column holds bytes: {', '.join(found)}",
+            context=where,
+            hint="name the images' with --bytes-column",
+        )
+    return found[0] if found else None
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(kind.field(i).name == "bytes" and _holds_bytes(kind.field(i).type) for i in range(kind.num_fields))
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+class _Rows:
+    """Rows of one Parquet file; the last row groups stay in memory."""
+
+    def __init__(self, file_uri: str, column: str | None) -> None:
+        import pyarrow.parquet as pq
+
+        if is_remote(file_uri):
+            import fsspec
+
+            source: Any = fsspec.open(file_uri, "rb").open()
+        else:
+            source = os.fsdecode(_raw_path(file_uri))
+        self._file = pq.ParquetFile(source)
+        chosen = bytes_column(self._file.schema_arrow, column, file_uri)
+        if chosen is None:
+            raise ColumnMissingError("no column holds image bytes", context=file_uri)
+        self._column = chosen
+        metadata = self._file.metadata
+        self._starts = [0]
+        for group in range(metadata.num_row_groups):
+            self._starts.append(self._starts[-1] + metadata.row_group(group).num_rows)
+        self._groups: dict[int, Any] = {}
+
+    def read(self, row: int) -> bytes:
+        import bisect
+
+        if not 0 <= row < self._starts[-1]:
+            raise FileNotFoundError(errno.ENOENT, f"the table has {self._starts[-1]} rows")
+        group = bisect.bisect_right(self._starts, row) - 1
+        if group not in self._groups:
+            while len(self._groups) >= _CACHED_ROW_GROUPS:
+                self._groups.pop(next(iter(self._groups)))
+            self._groups[group] = self._file.read_row_group(group, columns=[self._column]).column(0)
+        value = self._groups[group][row - self._starts[group]].as_py()
+        if isinstance(value, dict):
+            value = value.get("bytes")
+        if value is None:
+            raise FileNotFoundError(errno.ENOENT, "the row has no bytes")
+        return bytes(value)
+
+
+@lru_cache(maxsize=4)
+def _rows(file_uri: str, column: str | None) -> _Rows:
+    return _Rows(file_uri, column)
+
+
+def _row_bytes(file_uri: str, row: int, column: str | None) -> bytes:
+    return _rows(file_uri, column).read(row)
