@@ -155,6 +155,67 @@ class GeneralConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SimilarityConfig(StageConfig):
+    """How alike the categories are: WordNet and the text of their names, blended."""
+
+    wordnet: str | None = knob(
+        None, "Folder of WordNet's files, or none to go without; not given: where it is usually found."
+    )
+    encoder: str | None = knob(
+        None,
+        "Sentence encoder: a folder, a model's name on the hub, or none to go without; not given: all-MiniLM-L6-v2.",
+    )
+    encoder_threads: int = knob(
+        1, "Compute threads of the sentence encoder; part of the result, so not taken from the machine.", ge=1
+    )
+    senses: str | None = knob(
+        None, "CSV file (name,synset) that sets the WordNet sense of categories; an empty synset means none."
+    )
+    measure: str = knob(
+        "path",
+        "Similarity of two synsets: path (shortest path), wup (Wu-Palmer) or lch (Leacock-Chodorow).",
+        choices=("path", "wup", "lch"),
+    )
+    text_share: float = knob(
+        0.5, "Share of the text in the blend (lambda); half is SINet's sum of both.", ge=0, le=1
+    )
+    match_threshold: float = knob(
+        0.3, "Blended similarity (theta) up to which two categories do not match at all.", ge=0, lt=1
+    )
+    match_quantile: float | None = knob(
+        None, "Take this quantile of the pairs' similarities as the threshold instead.", ge=0, le=1
+    )
+    num_neighbors: int = knob(5, "Nearest categories kept of each (K); CAPro uses five beside itself.", ge=0)
+
+    def __post_init__(self) -> None:
+        StageConfig.__post_init__(self)
+        if self.wordnet == "none" and self.encoder == "none":
+            raise ConfigError(
+                "[similarity] wordnet and encoder cannot both be none: nothing would be left to compare by"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextConfig(StageConfig):
+    """How much of each image's text speaks of its category."""
+
+    wordnet: str | None = knob(
+        None, "Folder of WordNet's files, or none to go without; not given: where it is usually found."
+    )
+    encoder: str | None = knob(
+        None,
+        "Sentence encoder: a folder, a model's name on the hub, or none to go without; not given: all-MiniLM-L6-v2.",
+    )
+    encoder_threads: int = knob(
+        1, "Compute threads of the sentence encoder; part of the result, so not taken from the machine.", ge=1
+    )
+    text_temperature: float = knob(
+        0.05, "Temperature of the softmax over categories, in units of cosine (tau).", gt=0
+    )
+    text_top: int = knob(5, "Categories kept of each image's text mass, the largest first.", ge=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stage1Config(StageConfig):
     """Stage-1 weights: search rank times text match, inside each category."""
 
@@ -317,6 +378,12 @@ class FeaturesConfig(StageConfig):
         " on grey).",
         choices=("squash", "crop", "pad"),
     )
+    layers: str = knob(
+        "mid+last",
+        "What is taken of the network: its last layer, or that beside mean and maximum of two stages before"
+        " it, which tells small and unusual images better apart.",
+        choices=("last", "mid+last"),
+    )
     flip: bool = knob(False, "Average with the features of the mirrored image; takes twice the time.")
     precision: str = knob(
         "float32",
@@ -328,3 +395,101 @@ class FeaturesConfig(StageConfig):
         StageConfig.__post_init__(self)  # super() does not know a class with slots
         if self.precision == "bf16" and not self.name.endswith("-bf16"):
             object.__setattr__(self, "name", f"{self.name}-bf16")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig(StageConfig):
+    """A noise-robust classifier: SOMNet, or the image-level baseline."""
+
+    name: str = knob("", "Name of the model; none given: its method.", flag="model-name")
+    method: str = knob(
+        "somnet",
+        "somnet: bags of images whose regions are weighted by a self-organizing memory; plain: image-level"
+        " cross entropy with the same weights.",
+        choices=("somnet", "plain"),
+    )
+    round: int = knob(1, "Round whose weights are used where they are there.", ge=1)
+    backbone: str = knob(
+        "auto", "Network: a torchvision classifier (resnet50), timm/NAME, small (from scratch), or auto."
+    )
+    weights: str = knob("auto", "Pretrained weights: auto, default, none, or a file.")
+    tune: str = knob(
+        "auto",
+        "What learns: head (the backbone frozen, its region features cached), all, or auto: head on a CPU with"
+        " pretrained weights, else all.",
+        choices=("auto", "head", "all"),
+    )
+    image_side: int | None = knob(
+        None,
+        "Side of the square input in pixels; none given: the network's own times 10/7 where most images have"
+        " that many pixels and the backbone is frozen, the network's own otherwise, 64 for small.",
+        ge=32,
+    )
+    roi_dim: int = knob(256, "Dimensions kept of the frozen backbone's features (principal directions).", ge=2)
+
+    proposals: str = knob(
+        "grid",
+        "Regions of an image: windows of three scales on a grid, random windows, or none (the image alone).",
+        choices=("grid", "random", "none"),
+    )
+    num_proposals: int = knob(20, "Windows of an image, for random proposals.", ge=1)
+    images_per_bag: int = knob(4, "Images of one category in a bag; larger bags resist more noise.", ge=1)
+    memory_side: int = knob(12, "The memory is a grid of so many slots squared (SOMNet: 12 on Clothing1M).", ge=1)
+    memory_radius: int = knob(1, "Neighbours of the winning slot that learn with it, in steps; 0: none.", ge=0)
+    cluster: str = knob(
+        "som", "What forms the slots: the self-organizing memory, or K-means after each epoch.",
+        choices=("som", "kmeans"),
+    )  # fmt: skip
+    key_update: str = knob(
+        "means", "Keys learn as running means or by the gradient of their loss.", choices=("means", "gradient")
+    )
+    value_update: str = knob(
+        "counts",
+        "d- and r-values: running counts (the losses' exact optimum) or the gradient of their losses.",
+        choices=("counts", "gradient"),
+    )
+    memory_decay: float = knob(0.99, "Share of running counts and means that one step keeps.", ge=0, lt=1)
+    memory_weight: float = knob(0.1, "Weight of the memory's loss beside the classifier's (beta).", ge=0)
+    memory_rate: float = knob(0.05, "Learning rate of keys and values that learn by gradient.", gt=0)
+    memory_to_backbone: bool = knob(False, "Let the memory's loss reach the backbone after the warm-up.")
+    roi_score: str = knob(
+        "d", "A region's score: discriminative, representative or both.", choices=("d", "r", "d*r")
+    )
+    area_score: bool = knob(True, "Scale a region's score by its area over the largest proposal's.")
+    keep_start: float = knob(10.0, "Percent of a bag's regions kept in the first round.", gt=0, le=100)
+    keep_step: float = knob(5.0, "Percent added each round.", ge=0)
+    keep_last: float = knob(100.0, "Percent at most; with keep-start 100 nothing is selected.", gt=0, le=100)
+    stop_above: float = knob(
+        40.0, "Percent kept above which a fall of the validation accuracy ends the training.", ge=0, le=100
+    )
+    validation: float = knob(0.0, "Share of the images held out for that accuracy; 0: all epochs are run.", ge=0, lt=1)
+
+    warmup_epochs: int = knob(2, "Epochs on whole images before regions are weighted.", ge=1)
+    epochs_per_round: int = knob(1, "Epochs of a round of the curriculum.", ge=1)
+    epochs: int | None = knob(None, "Epochs in all; none given: 8 for a head, 15 for all, 30 from scratch.", ge=1)
+    batch_images: int = knob(128, "Images of one step.", ge=1)
+    learning_rate: float | None = knob(
+        None, "Of AdamW; none given: 0.005 for a head, 0.0002 for all, 0.002 from scratch.", gt=0
+    )
+    weight_decay: float = knob(0.01, "Decoupled weight decay where the backbone learns.", ge=0)
+    head_penalty: float = knob(
+        0.5, "Half the squared norm of a frozen backbone's head counts so much: it keeps noise from being learnt.", ge=0
+    )
+    schedule: str = knob("cosine", "Learning rate over the epochs.", choices=("cosine", "constant"))
+    normalised_loss: bool = knob(True, "Divide a step's loss by the sum of its weights, not by its size.")
+    folds: int | None = knob(
+        None,
+        "Folds whose images are judged by models that never saw them; 0: judged by the one model, in sample;"
+        " none given: 5 for a head, 0 where the backbone learns.",
+        ge=0,
+    )
+    repeats: int = knob(2, "Times the folds are drawn anew; predictions are averaged.", ge=1)
+    threads: int = knob(2, "Compute threads; part of the result, so not taken from the machine.", ge=1)
+    checkpoint_epochs: int = knob(1, "Epochs between checkpoints.", ge=1, technical=True)
+
+    def __post_init__(self) -> None:
+        StageConfig.__post_init__(self)
+        if not self.name:
+            object.__setattr__(self, "name", self.method)
+        if self.folds == 1:
+            raise ConfigError("[train] folds must be 0 (in sample) or at least 2; got 1")
