@@ -97,7 +97,8 @@ class _Position:
 
 def make_optimiser(net: nn.Module, options: LoopOptions) -> torch.optim.Optimizer:
     """AdamW over what learns by gradient; keys and value logits in a group of their own."""
-    memory, other = [], []
+    memory: list[nn.Parameter] = []
+    other: list[nn.Parameter] = []
     for name, parameter in net.named_parameters():
         if parameter.requires_grad:
             (memory if name.startswith("memory.") else other).append(parameter)
@@ -138,7 +139,9 @@ def fit(
         ArtifactInvalidError: the checkpoint is of another network.
     """
     optimiser = make_optimiser(net, options)
-    position, history, epoch_losses = _Position(), [], []
+    position = _Position()
+    history: list[dict[str, Any]] = []
+    epoch_losses: list[dict[str, float]] = []
     if run is not None and checkpoint is not None and run.exists(checkpoint):
         position, history, epoch_losses = _resume(run, checkpoint, net, optimiser)
         on_step(position.epoch * learner.steps_per_epoch + position.step, float("nan"))
@@ -164,7 +167,12 @@ def fit(
             if max_steps is not None and len(losses) == max_steps and position.step < len(batches):
                 _save(run, checkpoint, net, optimiser, position, history, epoch_losses)
                 return Fitted(history, losses, False)
-        row = {"epoch": epoch, "steps": len(batches), **_means(epoch_losses), **learner.end_epoch(epoch, batches)}
+        row = {
+            "epoch": epoch,
+            "steps": len(batches),
+            **_means(epoch_losses),
+            **learner.end_epoch(epoch, batches),
+        }
         history.append({**row, "clock": {"seconds": time.perf_counter() - started}})
         stop = learner.is_over(epoch, history) or epoch + 1 == options.epochs
         position, epoch_losses = _Position(epoch + 1, 0, stop), []

@@ -41,4 +41,5 @@ def value_loss(distribution_BN: Tensor, target_B: Tensor) -> Tensor:
     cos(onehot(t), p) = p_t / ||p||_2 (supplement eq. 1 and 4).
     """
     hit_B = distribution_BN.gather(1, target_B[:, None])[:, 0]
-    return -(hit_B / distribution_BN.norm(dim=1)).mean()
+    length_B = distribution_BN.square().sum(dim=1).sqrt()
+    return -(hit_B / length_B).mean()

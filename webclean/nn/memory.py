@@ -10,7 +10,6 @@ buffer, so a resumed run goes on with the same memory.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -176,7 +175,7 @@ class SelfOrganizingMemory(nn.Module):
         eta_BK = self.eta_KK[winner_B].to(unit_BD)
         mass_K = eta_BK.sum(dim=0)
         mean_KD = (eta_BK.T @ unit_BD) / mass_K.clamp_min(torch.finfo(mass_K.dtype).tiny)[:, None]
-        keep_K1 = cast(Tensor, self.options.decay**mass_K)[:, None]
+        keep_K1 = (self.options.decay**mass_K)[:, None]
         moved = keep_K1 * self.keys_KD + (1.0 - keep_K1) * mean_KD
         self.keys_KD.copy_(torch.where(mass_K[:, None] > 0, moved, self.keys_KD))
 

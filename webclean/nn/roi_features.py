@@ -92,7 +92,9 @@ class Reducer(nn.Module):
         peak_E = np.take_along_axis(basis_DE, np.abs(basis_DE).argmax(axis=0)[None, :], axis=0)[0]
         self.mean_D.copy_(torch.from_numpy(mean_D))
         self.scale_D.copy_(torch.from_numpy(scale_D))
-        self.basis_DE.copy_(torch.from_numpy(np.ascontiguousarray(basis_DE * np.where(peak_E < 0, -1.0, 1.0))))
+        self.basis_DE.copy_(
+            torch.from_numpy(np.ascontiguousarray(basis_DE * np.where(peak_E < 0, -1.0, 1.0)))
+        )
 
 
 class RunningScaler(nn.Module):

@@ -217,9 +217,8 @@ class BagLearner:
     def after_step(self, epoch: int) -> None:
         """Closed-form updates of the memory."""
         memory = self.net.memory
-        if memory is not None and epoch >= self._memory_starts:
-            if not self.options.kmeans:
-                memory.update(*self._last)
+        if memory is not None and epoch >= self._memory_starts and not self.options.kmeans:
+            memory.update(*self._last)
 
     def end_epoch(self, epoch: int, batches: list[BagBatch]) -> dict[str, Any]:
         """K-means where it stands for the memory; then what the history says of this epoch."""

@@ -58,7 +58,9 @@ def draw_bags(
     if category_N.shape != probability_N.shape or category_N.ndim != 1:
         raise DataError(f"labels {category_N.shape} and probabilities {probability_N.shape} differ in shape")
     if images_per_bag < 1 or bags_per_category < 1:
-        raise DataError(f"bags need images and categories need bags; got {images_per_bag}, {bags_per_category}")
+        raise DataError(
+            f"bags need images and categories need bags; got {images_per_bag}, {bags_per_category}"
+        )
     if len(category_N) and not 0 <= category_N.min() <= category_N.max() < num_categories:
         raise DataError(f"a label lies outside 0..{num_categories - 1}")
     if not (np.isfinite(probability_N) & (probability_N >= 0)).all():

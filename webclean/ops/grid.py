@@ -28,7 +28,8 @@ def torus_distance(side: int) -> NDArray[np.int64]:
     step = np.abs(np.arange(side)[:, None] - np.arange(side)[None, :])
     wrapped = np.minimum(step, side - step)
     geo = wrapped[:, None, :, None] + wrapped[None, :, None, :]
-    return geo.reshape(side * side, side * side).astype(np.int64)
+    flat: NDArray[np.int64] = geo.reshape(side * side, side * side).astype(np.int64)
+    return flat
 
 
 def neighbour_weights(side: int, radius: int) -> NDArray[np.float64]:

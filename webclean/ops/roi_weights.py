@@ -90,7 +90,9 @@ class Curriculum:
         self, start: float = 10.0, step: float = 5.0, last: float = 100.0, stop_above: float = 40.0
     ) -> None:
         if not 0 < start <= last <= 100 or step < 0:
-            raise ConfigError(f"the curriculum needs 0 < start <= last <= 100 and step >= 0; got {start}, {step}, {last}")
+            raise ConfigError(
+                f"the curriculum needs 0 < start <= last <= 100 and step >= 0; got {start}, {step}, {last}"
+            )
         self.start, self.step, self.last, self.stop_above = start, step, last, stop_above
 
     def percent(self, round_: int) -> float:

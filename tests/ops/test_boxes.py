@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from webclean.errors import DataError
+from webclean.ops import boxes
+
+
+def test_area_scores_by_hand():
+    rois = np.array([[0, 0, 1, 1], [0, 0, 0.5, 0.5], [0, 0, 0.5, 1.0]])
+    np.testing.assert_allclose(boxes.area_scores(rois), [1.0, 0.5, 1.0])
+    np.testing.assert_allclose(boxes.area_scores(rois[:1]), [1.0])
+
+
+def test_pixels_and_mirror():
+    share = np.array([[0.0, 0.25, 0.5, 1.0]])
+    np.testing.assert_allclose(boxes.to_pixels(share, 200, 40), [[0, 10, 100, 40]])
+    np.testing.assert_allclose(boxes.mirrored(share), [[0.5, 0.25, 1.0, 1.0]])
+    np.testing.assert_allclose(boxes.mirrored(boxes.mirrored(share)), share)
+    np.testing.assert_allclose(boxes.areas(boxes.mirrored(share)), boxes.areas(share))
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (np.zeros((2, 3)), "shape"),
+        (np.array([[0, 0, np.nan, 1]]), "not finite"),
+        (np.array([[0.5, 0, 0.5, 1]]), "no area"),
+    ],
+)
+def test_unusable_boxes_are_refused(bad, words):
+    with pytest.raises(DataError, match=words):
+        boxes.areas(bad)
+
+
+def test_no_roi_at_all_is_refused():
+    with pytest.raises(DataError, match="at least one ROI"):
+        boxes.area_scores(np.zeros((0, 4)))
