@@ -1,0 +1,98 @@
+"""How much of an image's text speaks of its category (two-stage method, stage 1; docs/papers.md row "text mass").
+
+Legend: N images, C categories, D dims, W distinct keywords, K neighbours of a category.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class TextMass:
+    """Where an image's text mass lies; NaN in rows without text.
+
+    Attributes:
+        mass_NC: float64, e = softmax_c(cos(t, v_c) / tau); rows sum to 1.
+        label_N: float64, e at the label.
+        neighbor_N: float64, sum of e over the K nearest categories, unweighted.
+        kappa_N: float64, sum over the label and its K nearest of S-bar(label, c) e_c, in [0, 1].
+    """
+
+    mass_NC: NDArray[np.float64]
+    label_N: NDArray[np.float64]
+    neighbor_N: NDArray[np.float64]
+    kappa_N: NDArray[np.float64]
+
+
+def inverse_frequency(count_W: NDArray[np.int64], num_images: int) -> NDArray[np.float64]:
+    """Smoothed idf of keywords: log((1 + N) / (1 + count)) + 1, float64 (W,), at least 1."""
+    return np.asarray(np.log((1.0 + num_images) / (1.0 + count_W.astype(np.float64))) + 1.0)
+
+
+def text_vectors(
+    row_of_keyword: NDArray[np.int64],
+    image_of_keyword: NDArray[np.int64],
+    vector_WD: NDArray[np.floating],
+    weight_W: NDArray[np.float64],
+    num_images: int,
+) -> NDArray[np.float64]:
+    """t: weighted mean of each image's keyword vectors at unit length, float64 (N, D); zero without keywords.
+
+    Args:
+        row_of_keyword: row in `vector_WD` of each (image, keyword) pair.
+        image_of_keyword: image of each pair, 0 <= image < num_images.
+        vector_WD: unit vectors of the distinct keywords.
+        weight_W: weight of each distinct keyword.
+        num_images: N.
+    """
+    sum_ND = np.zeros((num_images, vector_WD.shape[1]))
+    weighted = vector_WD[row_of_keyword].astype(np.float64) * weight_W[row_of_keyword][:, None]
+    np.add.at(sum_ND, image_of_keyword, weighted)
+    norm_N = np.linalg.norm(sum_ND, axis=1)
+    return np.asarray(sum_ND / np.where(norm_N > 0, norm_N, 1.0)[:, None])
+
+
+def text_mass(
+    text_ND: NDArray[np.floating],
+    category_CD: NDArray[np.floating],
+    label_N: NDArray[np.int64],
+    match_CC: NDArray[np.float64],
+    neighbors_CK: NDArray[np.int64],
+    *,
+    tau: float = 0.05,
+) -> TextMass:
+    """kappa_i = sum over c in {y_i} and N_K(y_i) of S-bar(y_i, c) softmax_c(cos(t_i, v_c) / tau).
+
+    Args:
+        text_ND: unit vectors of the images' texts; a zero row is an image without text.
+        category_CD: unit vectors of the category texts.
+        label_N: category code of each image.
+        match_CC: S-bar in [0, 1].
+        neighbors_CK: the K nearest categories of each, K may be 0.
+        tau: temperature, above 0.
+
+    Raises:
+        ValueError: a temperature that is not above 0, or a label out of range.
+    """
+    if not tau > 0:
+        raise ValueError(f"tau must be above 0, got {tau}")
+    if len(label_N) and not (0 <= label_N.min() and label_N.max() < len(category_CD)):
+        raise ValueError(f"labels must be in [0, {len(category_CD)})")
+    logit_NC = text_ND.astype(np.float64) @ category_CD.astype(np.float64).T / tau
+    logit_NC -= logit_NC.max(axis=1, keepdims=True, initial=-np.inf)
+    mass_NC = np.exp(logit_NC)
+    mass_NC /= mass_NC.sum(axis=1, keepdims=True)
+    mass_NC[~text_ND.any(axis=1)] = np.nan
+    own_N = mass_NC[np.arange(len(label_N)), label_N]
+    near_NK = np.take_along_axis(mass_NC, neighbors_CK[label_N], axis=1)
+    match_NK = np.take_along_axis(match_CC[label_N], neighbors_CK[label_N], axis=1)
+    return TextMass(
+        mass_NC=mass_NC,
+        label_N=own_N,
+        neighbor_N=near_NK.sum(axis=1) + 0.0 * own_N,
+        kappa_N=np.minimum(own_N + (match_NK * near_NK).sum(axis=1), 1.0),
+    )
