@@ -127,6 +127,7 @@ GLOSS: Final = "gloss"
 PARENT: Final = "parent"
 LEMMAS: Final = "lemmas"
 SENSES_FOUND: Final = "senses_found"
+HEAD_WORD: Final = "head_word"
 CHOSEN_BY: Final = "chosen_by"
 
 GROUP: Final = "group"
@@ -312,6 +313,7 @@ SENSES_TABLE: Final = Table(
         _null(GLOSS, "string"),
         _null(PARENT, "string"),
         Column(SENSES_FOUND, "list<string>"),
+        _null(HEAD_WORD, "string"),  # the part of the name that WordNet knows; the category is a kind of it
         Column(CHOSEN_BY, "string"),  # file, only, text, first, none
     ),
     key=(CATEGORY_ID,),
