@@ -33,7 +33,7 @@ import webclean
 from webclean.ops import metrics
 
 SIDE = 64  # pixels; the crawl's images are 60 x 80
-STEPS = 1200  # of one training, whatever the number of images
+STEPS = 1000  # of one training, whatever the number of images
 BATCH = 64
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 5e-2
@@ -41,17 +41,14 @@ WEIGHT_DECAY = 5e-2
 
 # ---------------------------------------------------------------- the loop (as a user would write it)
 class Net(nn.Sequential):
-    """Four stages of two 3 x 3 convolutions, global mean, linear: 0.4 M parameters."""
+    """A coarse first layer, then three stages of 3 x 3 convolutions, global mean, linear: 0.3 M parameters."""
 
     def __init__(self, num_categories: int) -> None:
-        layers, inside = [], 3
-        for width in (16, 32, 64, 128):
-            for stride in (2, 1):
-                layers += [
-                    nn.Conv2d(inside, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
-                ]  # fmt: skip
-                inside = width
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inside, num_categories))
+        layers: list[nn.Module] = []
+        # (inputs, outputs, kernel, stride)
+        for i, o, k, s in ((3, 32, 7, 4), (32, 32, 3, 1), (32, 64, 3, 2), (64, 64, 3, 1), (64, 128, 3, 2), (128, 128, 3, 1)):  # fmt: skip
+            layers += [nn.Conv2d(i, o, k, s, k // 2, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True)]
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, num_categories))
 
 
 def augment(images: torch.Tensor) -> torch.Tensor:

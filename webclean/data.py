@@ -22,7 +22,7 @@ from webclean.errors import ArtifactInvalidError, ArtifactMissingError, ConfigEr
 from webclean.io import decode
 from webclean.io.readers import uris
 from webclean.io.writers import folder
-from webclean.io.writers.table_files import EmbeddedImages, read_table
+from webclean.io.writers.table_files import EMBEDDED_COLUMN, read_table
 
 _PATH: Final = "path"
 _CATEGORY: Final = "category"
@@ -73,7 +73,7 @@ class ManifestDataset(Dataset[Item]):
         self.labels = torch.tensor([index_of[names[i]] for i in self._rows], dtype=torch.int64)
         self.weights = torch.tensor([float(weights[i]) for i in self._rows], dtype=torch.float64)
         self._is_inside = manifest["images"] != "none"
-        self._embedded = EmbeddedImages(self.folder / manifest["table"]) if manifest["embedded"] else None
+        self._embedded_in = uris.of_path(self.folder / manifest["table"]) if manifest["embedded"] else None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -84,10 +84,10 @@ class ManifestDataset(Dataset[Item]):
         return shown, int(self.labels[index]), float(self.weights[index])
 
     def _bytes(self, index: int) -> bytes:
-        if self._embedded is not None:
-            return self._embedded.read(self._rows[index])
         path = self.paths[index]
         try:
+            if self._embedded_in is not None:
+                return uris.read_bytes(uris.of_row(self._embedded_in, self._rows[index], EMBEDDED_COLUMN))
             return (self.folder / path).read_bytes() if self._is_inside else uris.read_bytes(path)
         except OSError as error:
             raise ArtifactMissingError(

@@ -153,8 +153,10 @@ def _read_folders(run: RunDir) -> tuple[Path, ...]:
         found[str(run_folder)] = None
     for part in tables.iter_parts(run, schema.IMAGES, schema.IMAGES_TABLE, (schema.URI,)):
         for uri in part.column(schema.URI).to_pylist():
-            if (path := uris.local_path(uri)) is not None:
-                found[str(Path(path).parent)] = None
+            # A row of a Parquet file has no path of its own; the file has.
+            path = uris.local_path(uri) or (uris.local_path(uri.rpartition("#")[0]) if "#" in uri else None)
+            if path is not None:
+                found[str(path.parent)] = None
     return tuple(Path(path) for path in found)
 
 
@@ -407,7 +409,7 @@ class _Writer:
             if self._how == "none":
                 local = uris.local_path(uri)
                 listed = None if self._config.embed or local is None else str(local)
-                places.append(_Place(uri if local is None else str(local), listed, name))
+                places.append(_Place(uri, listed, name))
             else:
                 places.append(_Place(name, name, name))
         return places

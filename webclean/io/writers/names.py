@@ -60,7 +60,7 @@ def ending_for(format_name: str | None, file_name: str) -> str:
     """The ending that tells what the bytes are: the file's own where it is right, else the format's usual one."""
     own = split_ending(file_name)[1]
     if format_name is None:
-        return safe_name(own) if own else ""
+        return own
     usual = _ENDINGS.get(format_name, ("." + re.sub(r"[^a-z0-9]", "", format_name.lower()),))
     return own if own.lower() in usual else usual[0]
 

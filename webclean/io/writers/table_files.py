@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import csv
-import io
-import itertools
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -103,51 +99,7 @@ def read_table(path: Path) -> pa.Table:
         return pa.Table.from_pylist([json.loads(line) for line in lines])
     if path.suffix == ".csv":
         csv.field_size_limit(_LONGEST_CELL)
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
         return pa.Table.from_pylist([{k: v if v != "" else None for k, v in row.items()} for row in rows])
     raise ValueError(f"{path.name} is neither .csv, .jsonl nor .parquet")
-
-
-class EmbeddedImages:
-    """Images inside a Parquet file by row number; a few rows around the asked one are in memory.
-
-    The file is opened anew in each process, so that a copy in a data loader's worker shares no handle.
-    """
-
-    def __init__(self, path: Path, column: str = EMBEDDED_COLUMN) -> None:
-        self._path, self._column = path, column
-        self._process: int | None = None
-        self._file: Any = None
-        self._starts: list[int] = []
-        self._group = -1
-        self._rows: Any = None
-
-    def read(self, row: int) -> bytes:
-        """The bytes of the image in this row.
-
-        Raises:
-            IndexError: there is no such row.
-        """
-        self._open()
-        group = bisect.bisect_right(self._starts, row) - 1
-        if row < 0 or row >= self._file.metadata.num_rows:
-            raise IndexError(f"{self._path} has no row {row}")
-        if group != self._group:
-            self._rows = self._file.read_row_group(group, columns=[self._column]).column(0).combine_chunks()
-            self._group = group
-        return bytes(self._rows[row - self._starts[group]]["bytes"].as_py())
-
-    def _open(self) -> None:
-        if self._process == os.getpid():
-            return
-        self._file = pq.ParquetFile(self._path)
-        metadata = self._file.metadata
-        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-        self._starts = [0, *itertools.accumulate(sizes)][:-1]
-        self._process, self._group, self._rows = os.getpid(), -1, None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self._path, "column": self._column}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["path"], state["column"])  # type: ignore[misc]
