@@ -155,6 +155,70 @@ class GeneralConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class IngestConfig(StageConfig):
+    """Where the crawl is, what its columns mean, and what one image may cost."""
+
+    source: str = knob("", "Folder tree, or CSV, JSONL or Parquet manifest: a local path or an fsspec URL.", flag="")
+    format: str = knob(
+        "auto",
+        "Layout of SOURCE; auto: by the file's ending, or the one manifest.* in the folder, else the tree.",
+        choices=("auto", "folder", "csv", "jsonl", "parquet"),
+    )
+    image_root: str | None = knob(
+        None, "Folder that a manifest's paths start from; none given: the manifest's own."
+    )
+    path_column: str | None = knob(None, "Column with the image's path.")
+    category_column: str | None = knob(None, "Column with the label.")
+    query_column: str | None = knob(None, "Column with the search query; alone it is the label too.")
+    rank_column: str | None = knob(None, "Column with the search rank.")
+    title_column: str | None = knob(None, "Column with the title.")
+    description_column: str | None = knob(None, "Column with the description or caption.")
+    tags_column: str | None = knob(None, "Column with tags: a list, or text split at ; or | or commas.")
+    alt_text_column: str | None = knob(None, "Column with the alternative text.")
+    source_column: str | None = knob(None, "Column with the search engine or site.")
+    page_url_column: str | None = knob(None, "Column with the address of the page.")
+    bytes_column: str | None = knob(None, "Parquet column with the image's bytes: binary or struct{bytes, path}.")
+    category_map: str | None = knob(
+        None, "CSV, TSV or JSON of `from,to`: renames and merges categories; an empty `to` excludes them."
+    )
+    allow_outside: bool = knob(
+        False, "Open files and URLs that a manifest or a link names outside SOURCE."
+    )
+    limit: int | None = knob(None, "At most so many records: a fixed sample of all, spread over the crawl.", ge=1)
+    max_bad: float | None = knob(
+        None, "Stop with exit 3 when more files are bad: a number, or a fraction below 1.", ge=0
+    )
+    max_pixels: int = knob(
+        100_000_000, "Width times height above which an image is not decoded (too_large).", ge=1
+    )
+    max_bytes: int = knob(256 << 20, "File size in bytes above which a file is not read (too_large).", ge=1)
+    decode_seconds: float = knob(20.0, "Wall time of one decode in seconds (timeout); 0 for no limit.", ge=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DedupConfig(StageConfig):
+    """When two images are copies of each other."""
+
+    radius: int = knob(
+        12, "Hash bits, of 64, in which a candidate may differ under its best flip or turn.", ge=0, le=20
+    )
+    correlation: float = knob(
+        0.9, "Grey correlation of the 16 x 16 copies from which a candidate is a near copy.", ge=0, le=1
+    )
+    cutout_residual: float = knob(
+        0.06,
+        "The same for cut-outs on a plain ground, whose outlines are all alike: largest difference of the "
+        "16 x 16 copies, relative to what stands out from the ground.",
+        ge=0,
+        le=1,
+    )
+    against: str | None = knob(
+        None, "Your own test set (folder or manifest): images that are copies of its images are marked."
+    )
+
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SimilarityConfig(StageConfig):
     """How alike the categories are: WordNet and the text of their names, blended."""
 
@@ -484,7 +548,12 @@ class TrainConfig(StageConfig):
         ge=0,
     )
     repeats: int = knob(2, "Times the folds are drawn anew; predictions are averaged.", ge=1)
-    threads: int = knob(2, "Compute threads; part of the result, so not taken from the machine.", ge=1)
+    threads: int | None = knob(
+        None,
+        "Compute threads; none given: 1 for a head, whose matrices are small, else 2. Part of the result, so"
+        " not taken from the machine.",
+        ge=1,
+    )
     checkpoint_epochs: int = knob(1, "Epochs between checkpoints.", ge=1, technical=True)
 
     def __post_init__(self) -> None:
@@ -493,3 +562,18 @@ class TrainConfig(StageConfig):
             object.__setattr__(self, "name", self.method)
         if self.folds == 1:
             raise ConfigError("[train] folds must be 0 (in sample) or at least 2; got 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoldsConfig(StageConfig):
+    """The judge for crawls without pretrained features: small networks trained from scratch."""
+
+    folds_side: int = knob(64, "Side of the square that images become, pixels, a multiple of 16.", ge=16)
+    folds_width: int = knob(32, "Channels of the network's first stage; time grows with its square.", ge=4)
+    folds_images: int = knob(
+        45_000, "Images each network is shown, counting repeats; more is slower and memorises more.", ge=1
+    )
+    folds_batch: int = knob(64, "Images of a training step.", ge=2)
+    folds_rate: float = knob(0.05, "Highest learning rate.", gt=0)
+    folds_mixup: float = knob(0.3, "Shape of mixup's beta distribution; larger mixes more.", gt=0)
+    folds_average: float = knob(0.98, "Decay of the running mean of weights that predicts.", ge=0, lt=1)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import logging
+import os
 import re
 import signal
 import struct
@@ -25,6 +27,9 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from webclean.ops import phash, quality
+
+# Pillow logs what it dislikes in a file; without a handler of ours that reaches the terminal.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 COPY_SIDE: Final = 128
 """Longer side of the copy on which brightness, contrast, sharpness, entropy and the hash are measured."""
@@ -153,7 +158,7 @@ def inspect(data: bytes, limits: Limits | None = None) -> Inspection:
             # file (`_blame`), our own arithmetic stands outside.
             try:
                 copy = _decode_copy(data, limits, found)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 status, message = _blame(error, data, found.get("format"))
                 return Inspection(status=status, error=message[:_ERROR_LENGTH], **found)
     except _OutOfTimeError:
@@ -183,7 +188,8 @@ def open_rgb(data: bytes, *, min_side: int | None = None, limits: Limits | None 
             orientation = _orientation(image)
             if min_side is not None:
                 image.draft(None, (min_side, min_side))
-            image.load()
+            with _silent_libtiff(image):
+                image.load()
             rgb = _to_rgb(image)
             turn = _TURNS.get(orientation or 1)
             return rgb if turn is None else rgb.transpose(turn)
@@ -201,13 +207,17 @@ def _decode_copy(data: bytes, limits: Limits, found: dict[str, Any]) -> Image.Im
     found["exif_orientation"] = orientation
     if orientation is not None and orientation >= 5:
         found |= {"width": height, "height": width}
-    found["frames"] = _num_frames(image)
+    with _silent_libtiff(image):
+        found["frames"] = _num_frames(image)
     scale = 8
-    while scale > 1 and (max(width, height) < COPY_SIDE * scale or min(width, height) < _COPY_SHORT_SIDE * scale):
+    while scale > 1 and (
+        max(width, height) < COPY_SIDE * scale or min(width, height) < _COPY_SHORT_SIDE * scale
+    ):
         scale //= 2
     if scale > 1:
         image.draft(None, (width // scale, height // scale))
-    image.load()
+    with _silent_libtiff(image):
+        image.load()
     ratio = COPY_SIDE / max(width, height)
     if ratio < 1:
         size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
@@ -363,6 +373,23 @@ def _quiet(max_pixels: int) -> Iterator[None]:
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
+
+
+@contextlib.contextmanager
+def _silent_libtiff(image: Image.Image) -> Iterator[None]:
+    """libtiff writes warnings about hostile tags straight to the process's stderr, thousands for some files."""
+    if image.format != "TIFF":
+        yield
+        return
+    stderr = os.dup(2)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(sink)
 
 
 @contextlib.contextmanager

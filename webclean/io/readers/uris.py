@@ -1,14 +1,15 @@
 """The `uri` column of `images`: where an image's bytes are, and how to get them again.
 
-    /data/crawl/cats/1.jpg            a file on this machine (absolute path)
-    file:///data/crawl/cats/%FF.jpg   the same, where the name is not UTF-8 or looks like a row of a table
-    s3://bucket/crawl/cats/1.jpg      anything that fsspec opens
-    /data/crawl/train.parquet#17      row 17 (0-based) of a Parquet file, its one column of image bytes
-    /data/crawl/train.parquet#17:img  the same, the column named
+/data/crawl/cats/1.jpg            a file on this machine (absolute path)
+file:///data/crawl/cats/%FF.jpg   the same, where the name is not UTF-8 or looks like a row of a table
+s3://bucket/crawl/cats/1.jpg      anything that fsspec opens
+/data/crawl/train.parquet#17      row 17 (0-based) of a Parquet file, its one column of image bytes
+/data/crawl/train.parquet#17:img  the same, the column named
 """
 
 from __future__ import annotations
 
+import bisect
 import errno
 import os
 import re
@@ -16,11 +17,12 @@ import stat
 import urllib.parse
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, Final
 
 from webclean.errors import ColumnMissingError
+
+if TYPE_CHECKING:  # a worker that reads plain files starts without it
+    import pyarrow as pa
 
 _ROW: Final = re.compile(r"(?s)(?P<file>.+\.parquet)#(?P<row>\d+)(?::(?P<column>.+))?\Z", re.IGNORECASE)
 _REMOTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -156,8 +158,12 @@ def bytes_column(schema: pa.Schema, wanted: str | None, where: str) -> str | Non
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
     if pa.types.is_struct(kind):
-        return any(kind.field(i).name == "bytes" and _holds_bytes(kind.field(i).type) for i in range(kind.num_fields))
+        return any(
+            kind.field(i).name == "bytes" and _holds_bytes(kind.field(i).type) for i in range(kind.num_fields)
+        )
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
@@ -185,8 +191,6 @@ class _Rows:
         self._groups: dict[int, Any] = {}
 
     def read(self, row: int) -> bytes:
-        import bisect
-
         if not 0 <= row < self._starts[-1]:
             raise FileNotFoundError(errno.ENOENT, f"the table has {self._starts[-1]} rows")
         group = bisect.bisect_right(self._starts, row) - 1

@@ -1,0 +1,137 @@
+"""Which column of a manifest means what: one literal table, and the rules for guessing with it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from webclean import schema
+from webclean.config import IngestConfig
+from webclean.errors import ColumnMissingError, ConfigError
+
+PATH: Final = "path"
+
+NAMES: Final[dict[str, tuple[str, ...]]] = {
+    PATH: ("path", "file_path", "filepath", "image_path", "img_path", "local_path", "file_name", "filename",
+           "file", "image", "img"),
+    schema.CATEGORY: ("category", "label", "class", "category_name", "label_name", "class_name", "target"),
+    schema.QUERY: ("query", "search_query", "search_term", "keyword"),
+    schema.RANK: ("rank", "search_rank", "result_rank", "position"),
+    schema.TITLE: ("title", "image_title", "headline"),
+    schema.DESCRIPTION: ("description", "caption", "snippet", "text"),
+    schema.TAGS: ("tags", "keywords", "hashtags"),
+    schema.ALT_TEXT: ("alt_text", "alt", "alt_description"),
+    schema.SOURCE: ("source", "engine", "search_engine", "provider", "site"),
+    schema.PAGE_URL: ("page_url", "page", "source_url", "landing_url", "origin_url", "url"),
+}  # fmt: skip
+"""Field of `images` -> names that a manifest may give it, the better ones first (docs/formats.md)."""
+
+_SEPARATORS: Final = (";", "|", ",")
+_WORD: Final = re.compile(r"[\s\-.]+")
+
+
+def match(
+    columns: Sequence[str], config: IngestConfig, *, bytes_column: str | None, where: str
+) -> dict[str, str]:
+    """Field -> column, from the flags first and from the table of names for the rest.
+
+    Names are compared without case; blanks, dashes and dots count as underscores. A query column alone
+    is the category too.
+
+    Args:
+        columns: the manifest's, in its order.
+        config: holds the flags (`path_column` and so on).
+        bytes_column: a column of image bytes, which is not a path.
+        where: the manifest, for messages.
+
+    Raises:
+        ConfigError: two columns could be the label.
+        ColumnMissingError: a named column is not there, or none could be the path or the label.
+    """
+    chosen: dict[str, str] = {}
+    for field in NAMES:
+        wanted = getattr(config, f"{field}_column")
+        if wanted is None:
+            continue
+        if wanted not in columns:
+            raise ColumnMissingError(
+                f"there is no column {wanted!r}", context=where, hint=f"columns: {', '.join(columns)}"
+            )
+        chosen[field] = wanted
+    free = [c for c in columns if c not in chosen.values() and c != bytes_column]
+    plain = {_WORD.sub("_", column.strip().lower()): column for column in reversed(free)}
+    for field, names in NAMES.items():
+        if field in chosen:
+            continue
+        found = [plain[name] for name in names if name in plain]
+        if field == schema.CATEGORY and len(found) > 1:
+            raise ConfigError(
+                f"{len(found)} columns could be the label: {', '.join(found)}",
+                context=where,
+                hint=f"choose with --category-column {found[0]} or --category-column {found[1]}",
+            )
+        if found:
+            chosen[field] = found[0]
+    if schema.CATEGORY not in chosen and schema.QUERY in chosen:
+        chosen[schema.CATEGORY] = chosen[schema.QUERY]
+    _require(chosen, PATH, bytes_column is not None, columns, where, "path")
+    _require(chosen, schema.CATEGORY, False, columns, where, "category")
+    return chosen
+
+
+def _require(
+    chosen: dict[str, str], field: str, waived: bool, columns: Sequence[str], where: str, flag: str
+) -> None:
+    if field not in chosen and not waived:
+        raise ColumnMissingError(
+            f"no column could be the {flag}",
+            context=f"{where}: {', '.join(columns)}",
+            hint=f"name it with --{flag}-column; known names: {', '.join(NAMES[field])}",
+        )
+
+
+def text(value: Any) -> str | None:
+    """A cell as text, None where it is empty; what is not UTF-8 becomes U+FFFD."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if not isinstance(value, str):
+        value = json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    value = value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return value if value.strip() else None
+
+
+def tags(value: Any) -> list[str] | None:
+    """Tags from a list, a JSON list as text, or text split at semicolons, else bars, else commas."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            pass  # a tag may begin with a bracket
+    if isinstance(value, str):
+        separator = next((s for s in _SEPARATORS if s in value), ",")
+        value = value.split(separator)
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple):
+        value = [value]
+    words = [word.strip() for item in value if (word := text(item)) is not None]
+    return words or None
+
+
+def whole_number(value: Any) -> int | None:
+    """A rank as found: an int, a float or text that is a whole number; anything else is None."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, str):
+        stripped = value.strip()
+        if not re.fullmatch(r"[+-]?\d{1,18}(\.0*)?", stripped, re.ASCII):
+            return None
+        return int(stripped.split(".")[0])
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 62 else None
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
+        return int(value)
+    return None

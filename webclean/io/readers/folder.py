@@ -1,0 +1,79 @@
+"""A tree of folders: every regular file is a record, its folder the category."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from webclean.io.readers import uris
+from webclean.io.readers.records import Found, Record
+from webclean.schema import LOG_FILE
+
+SIDECAR_ENDINGS = (
+    ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".txt", ".md", ".xml", ".yaml", ".yml", ".toml",
+)  # fmt: skip
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini")
+
+
+def read(root: str, found: Found, *, allow_outside: bool) -> Iterator[Record]:
+    """List a local folder tree, files in the order of their names.
+
+    Hidden files and folders, tables and texts beside the images, pipes and devices are counted in
+    `found`, not listed. A linked folder is followed only where it leads outside the tree, with
+    `allow_outside`, and never into one of its own parents. A webclean run folder is not entered.
+
+    Args:
+        root: path of the tree.
+        found: where everything else is counted.
+        allow_outside: follow linked folders that lead outside the tree.
+    """
+    top = os.path.abspath(os.fsencode(root))
+    name = uris.text_of_path(os.path.basename(top)) or "images"
+    yield from _walk(top, b"", name, (os.path.realpath(top),), found, allow_outside)
+
+
+def _walk(
+    top: bytes, rel: bytes, top_name: str, parents: tuple[bytes, ...], found: Found, allow_outside: bool
+) -> Iterator[Record]:
+    folder = os.path.join(top, rel) if rel else top
+    category = uris.text_of_path(rel) if rel else top_name
+    try:
+        with os.scandir(folder) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except OSError:
+        found.skip("folders that cannot be read")
+        return
+    if any(entry.name == os.fsencode(LOG_FILE) for entry in entries) and rel:
+        found.skip("run folders")
+        return
+    for entry in entries:
+        child = os.path.join(rel, entry.name) if rel else entry.name
+        if entry.name.startswith(b".") or entry.name.lower().decode("utf-8", "replace") in _SYSTEM_FILES:
+            found.skip("hidden")
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _walk(
+                top, child, top_name, (*parents, os.path.realpath(entry.path)), found, allow_outside
+            )
+        elif entry.is_symlink() and entry.is_dir():
+            real = os.path.realpath(entry.path)
+            outside = not _is_below(real, parents[0])
+            if outside and allow_outside and not any(_is_below(parent, real) for parent in parents):
+                yield from _walk(top, child, top_name, (*parents, real), found, allow_outside)
+            else:
+                found.skip("linked folders not followed")
+        elif not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
+            found.skip("pipes and devices")
+        elif entry.name.lower().decode("utf-8", "replace").endswith(SIDECAR_ENDINGS):
+            found.skip("sidecars")
+        else:
+            yield Record(
+                source_key=uris.text_of_path(child),
+                uri=uris.of_path(os.path.join(top, child)),
+                category=category,
+                query=category,
+                file_name=uris.text_of_path(entry.name),
+            )
+
+
+def _is_below(path: bytes, folder: bytes) -> bool:
+    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")

@@ -1,0 +1,89 @@
+"""A record: what SOURCE says about one image before any of its bytes are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from itertools import islice
+
+import pyarrow as pa
+
+from webclean import schema
+from webclean.io import tables
+
+_BATCH = 8192
+_LISTED_COLUMNS = (
+    schema.SOURCE_KEY, schema.URI, schema.CATEGORY, schema.QUERY, schema.RANK, schema.RANK_SOURCE, schema.TITLE,
+    schema.DESCRIPTION, schema.TAGS, schema.ALT_TEXT, schema.SOURCE, schema.PAGE_URL, schema.FILE_NAME,
+    schema.EXTRA,
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Record:
+    """One row of SOURCE; names as in `schema.IMAGES_TABLE`.
+
+    Attributes:
+        status: a status that is already known (`excluded`, `unreadable`, `missing`, `not_downloaded`); the
+            file is not opened then. None otherwise.
+    """
+
+    source_key: str
+    uri: str
+    category: str
+    query: str
+    file_name: str
+    rank: int | None = None
+    rank_source: str | None = None
+    title: str | None = None
+    description: str | None = None
+    tags: list[str] | None = None
+    alt_text: str | None = None
+    source: str | None = None
+    page_url: str | None = None
+    extra: str | None = None
+    status: str | None = None
+    error: str | None = None
+
+
+RECORD_SCHEMA = pa.schema(
+    [
+        *(
+            pa.field(column.name, tables.arrow_type(column.type), nullable=column.nullable)
+            for column in schema.IMAGES_TABLE.columns
+            if column.name in _LISTED_COLUMNS
+        ),
+        pa.field(schema.STATUS, pa.string()),
+        pa.field(schema.ERROR, pa.string()),
+    ]
+)
+RANK_FROM_MANIFEST = "manifest"
+
+
+@dataclass(slots=True)
+class Found:
+    """What a reader saw besides images, for the counts shown to the person."""
+
+    columns: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    def skip(self, kind: str, num: int = 1) -> None:
+        """Count something that is not an image: a sidecar, a hidden file, a linked folder."""
+        self.skipped[kind] = self.skipped.get(kind, 0) + num
+
+
+def to_table(records: Iterable[Record]) -> pa.Table:
+    """Records as an Arrow table, a batch of Python objects in memory at a time."""
+    source = iter(records)
+    batches = list(_batches(source))
+    return pa.Table.from_batches(batches, schema=RECORD_SCHEMA)
+
+
+def _batches(source: Iterator[Record]) -> Iterator[pa.RecordBatch]:
+    names = [f.name for f in fields(Record)]
+    order = [RECORD_SCHEMA.get_field_index(name) for name in names]
+    while batch := list(islice(source, _BATCH)):
+        arrays: list[pa.Array] = [None] * len(names)
+        for name, index in zip(names, order, strict=True):
+            arrays[index] = pa.array([getattr(r, name) for r in batch], type=RECORD_SCHEMA.field(index).type)
+        yield pa.RecordBatch.from_arrays(arrays, schema=RECORD_SCHEMA)

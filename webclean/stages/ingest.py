@@ -1,0 +1,222 @@
+"""Ingest: every file or record of SOURCE becomes one row of `images`, read once and decoded once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from webclean import schema
+from webclean.config import IngestConfig
+from webclean.engines.base import Crash, Engine
+from webclean.errors import ArtifactInvalidError, ImagesNotFoundError, TooManyBadError
+from webclean.io import scan
+from webclean.io.decode import Inspection, Limits
+from webclean.stages.base import Context, Counts
+
+if TYPE_CHECKING:  # heavy: only the parent process needs them
+    import pyarrow as pa
+
+    from webclean.io.readers.listing import Listing
+
+_TASK_ROWS = 64  # images of one task: few enough that two workers end together, and that a crash costs little
+_NO_CONTENT = "0" * 16
+_SHORT_HASH = 16
+
+# The listing that `source_fingerprint` made, handed to the `run` that follows it in the same process.
+_listed: dict[IngestConfig, Listing] = {}
+
+
+def source_fingerprint(config: IngestConfig) -> str:
+    """SHA-256 over SOURCE's listing, its manifest, and the sizes and times of the files.
+
+    Raises:
+        ImagesNotFoundError, ConfigError, DataError: as `list_source`.
+    """
+    from webclean.io.readers import listing
+
+    _listed.clear()
+    found = listing.list_source(config)
+    _listed[config] = found
+    return listing.fingerprint(found, config.category_map)
+
+
+def run(config: IngestConfig, context: Context) -> Counts:
+    """Write `images`, one row per record in the order of source_key, and `categories`.
+
+    Raises:
+        ImagesNotFoundError: SOURCE holds nothing, or nothing usable.
+        TooManyBadError: more files are bad than `max_bad` allows.
+        ConfigError, DataError: SOURCE cannot be listed.
+    """
+    from webclean.io.readers.listing import list_source
+
+    listing = _listed.pop(config, None) or list_source(config)
+    _tell(listing, config, context)
+    _write_images(listing, config, context)
+    statuses, categories = _summary(context)
+    context.result |= {
+        "statuses": dict(sorted(statuses.items())),
+        "columns": dict(sorted(listing.found.columns.items())),
+        "skipped": dict(sorted(listing.found.skipped.items())),
+        "categories": categories,
+    }
+    total = listing.records.num_rows
+    usable = statuses[schema.STATUS_OK]
+    dropped = {status: num for status, num in sorted(statuses.items()) if status != schema.STATUS_OK}
+    _check_bad(config, total, usable, dropped)
+    return Counts(total=total, forwarded=usable, dropped=dropped)
+
+
+def _tell(listing: Listing, config: IngestConfig, context: Context) -> None:
+    if listing.found.columns:
+        pairs = ", ".join(
+            f"{field} = {column}" + ("" if getattr(config, f"{field}_column", None) else " (guessed)")
+            for field, column in listing.found.columns.items()
+        )
+        context.note(f"columns: {pairs}")
+    if listing.found.skipped:
+        words = ", ".join(f"{num} {kind}" for kind, num in sorted(listing.found.skipped.items()))
+        context.note(f"not images, left out: {words}")
+    if listing.unknown:
+        context.note(f"the category map names what the crawl does not have: {', '.join(listing.unknown)}")
+
+
+def _write_images(listing: Listing, config: IngestConfig, context: Context) -> None:
+    from webclean.io import tables
+
+    records = listing.records
+    starts = range(0, records.num_rows, tables.PART_ROWS)
+    todo = [
+        (index, records.slice(start, tables.PART_ROWS))
+        for index, start in enumerate(starts)
+        if not tables.has_part(context.run, schema.IMAGES, index)
+    ]
+    limits = Limits(max_pixels=config.max_pixels, max_bytes=config.max_bytes, seconds=config.decode_seconds)
+    inspect = partial(scan.inspect_all, root=listing.root, limits=limits)
+    tasks = [task for _, rows in todo for task in _tasks(rows)]
+    with context.progress(total=records.num_rows, unit="images", label="decode") as bar:
+        bar.advance(records.num_rows - sum(rows.num_rows for _, rows in todo))
+        inspected = _inspect(context.engine, inspect, tasks)
+        for index, rows in todo:
+            found: list[Inspection | None] = []
+            while len(found) < rows.num_rows:
+                batch = next(inspected)
+                found += batch
+                bar.advance(len(batch))
+            tables.write_part(
+                context.run, schema.IMAGES, index, _image_columns(rows, found), schema.IMAGES_TABLE
+            )
+
+
+def _tasks(rows: pa.Table) -> Iterator[list[str | None]]:
+    locations = [
+        uri if status is None else None
+        for uri, status in zip(
+            rows.column(schema.URI).to_pylist(), rows.column(schema.STATUS).to_pylist(), strict=True
+        )
+    ]
+    for start in range(0, len(locations), _TASK_ROWS):
+        yield locations[start : start + _TASK_ROWS]
+
+
+def _inspect(
+    engine: Engine, inspect: Any, tasks: Sequence[list[str | None]]
+) -> Iterator[list[Inspection | None]]:
+    """Inspections of each task in order; a task that kills its worker is tried image by image."""
+    for task, result in zip(tasks, engine.map(inspect, tasks, yield_crashes=True), strict=True):
+        if not isinstance(result, Crash):
+            yield result
+            continue
+        singles: list[Inspection | None] = []
+        for single in engine.map(inspect, [[uri] for uri in task], yield_crashes=True):
+            if isinstance(single, Crash):
+                singles.append(
+                    Inspection(status="crashed", error="it killed the worker process that decoded it")
+                )
+            else:
+                singles += single
+        yield singles
+
+
+def _image_columns(rows: pa.Table, found: list[Inspection | None]) -> dict[str, Any]:
+    status = rows.column(schema.STATUS).to_pylist()
+    error = rows.column(schema.ERROR).to_pylist()
+    whole = [
+        inspection if inspection is not None else Inspection(status=s, error=e)
+        for inspection, s, e in zip(found, status, error, strict=True)
+    ]
+    keys = rows.column(schema.SOURCE_KEY).to_pylist()
+    columns: dict[str, Any] = {
+        schema.IMAGE_ID: [image_id(i.sha256, key) for i, key in zip(whole, keys, strict=True)]
+    }
+    for name in schema.IMAGES_TABLE.column_names:
+        if name == schema.IMAGE_ID:
+            continue
+        if name in Inspection.__slots__:
+            columns[name] = [getattr(inspection, name) for inspection in whole]
+        else:
+            columns[name] = rows.column(name)
+    return columns
+
+
+def image_id(sha256: str | None, source_key: str) -> str:
+    """16 hex digits of the content's SHA-256 (zeros without content), a dash, 16 of the key's."""
+    content = _NO_CONTENT if sha256 is None else sha256[:_SHORT_HASH]
+    return f"{content}-{hashlib.sha256(source_key.encode()).hexdigest()[:_SHORT_HASH]}"
+
+
+def _summary(context: Context) -> tuple[Counter[str], int]:
+    """Counts of each status; writes `categories` on the way."""
+    from webclean.io import tables
+
+    statuses: Counter[str] = Counter()
+    usable: Counter[str] = Counter()
+    queries: dict[str, set[str]] = {}
+    ids: set[str] = set()
+    columns = (schema.IMAGE_ID, schema.STATUS, schema.CATEGORY, schema.QUERY)
+    num = 0
+    for part in tables.iter_parts(context.run, schema.IMAGES, schema.IMAGES_TABLE, columns):
+        num += part.num_rows
+        ids.update(part.column(schema.IMAGE_ID).to_pylist())
+        for status, category, query in zip(
+            *(part.column(name).to_pylist() for name in columns[1:]), strict=True
+        ):
+            statuses[status] += 1
+            if category and status != "excluded":
+                usable[category] += status == schema.STATUS_OK
+                queries.setdefault(category, set()).add(query)
+    if len(ids) != num:
+        raise ArtifactInvalidError(f"images: {schema.IMAGE_ID} is not unique: {num - len(ids)} rows too many")
+    names = sorted(queries, key=str.encode)
+    tables.write_part(
+        context.run,
+        schema.CATEGORIES,
+        0,
+        {
+            schema.CATEGORY_ID: list(range(len(names))),
+            schema.NAME: names,
+            schema.QUERIES: [sorted(queries[name], key=str.encode) for name in names],
+            schema.NUM_IMAGES: [usable[name] for name in names],
+        },
+        schema.CATEGORIES_TABLE,
+    )
+    return statuses, len(names)
+
+
+def _check_bad(config: IngestConfig, total: int, usable: int, dropped: dict[str, int]) -> None:
+    words = ", ".join(f"{num} {status}" for status, num in dropped.items())
+    if usable == 0:
+        raise ImagesNotFoundError(f"none of {total} files is a usable image", context=words)
+    if config.max_bad is None:
+        return
+    bad = sum(num for status, num in dropped.items() if status != "excluded")
+    allowed = config.max_bad * total if config.max_bad < 1 else config.max_bad
+    if bad > allowed:
+        raise TooManyBadError(
+            f"{bad} of {total} files are bad, more than --max-bad {config.max_bad:g} allows",
+            context=words,
+            hint="look at the status and error columns of images, or allow more",
+        )
