@@ -276,6 +276,11 @@ class TextConfig(StageConfig):
     text_temperature: float = knob(
         0.05, "Temperature of the softmax over categories, in units of cosine (tau).", gt=0
     )
+    keep_query_words: bool = knob(
+        False,
+        "Let the words of the category and the query count too; search engines put them under wrong results as"
+        " well, a shop's own catalogue does not.",
+    )
     text_top: int = knob(5, "Categories kept of each image's text mass, the largest first.", ge=1)
 
 

@@ -6,9 +6,12 @@ Legend: N images, C categories, D dims, W distinct keywords, K neighbours of a c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+RELEVANCE_FLOOR: Final = 0.01  # an image whose keywords are all beside the point still has text
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,16 @@ class TextMass:
 def inverse_frequency(count_W: NDArray[np.int64], num_images: int) -> NDArray[np.float64]:
     """Smoothed idf of keywords: log((1 + N) / (1 + count)) + 1, float64 (W,), at least 1."""
     return np.asarray(np.log((1.0 + num_images) / (1.0 + count_W.astype(np.float64))) + 1.0)
+
+
+def relevance(vector_WD: NDArray[np.floating], category_CD: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How near each keyword comes to any category: max over c of cos, at least RELEVANCE_FLOOR, float64 (W,).
+
+    A keyword that is near no category (a host, a photographer) says nothing about which one the image shows;
+    in a plain mean such words drown the ones that do. No label is looked at.
+    """
+    cosine_WC = vector_WD.astype(np.float64) @ category_CD.astype(np.float64).T
+    return np.maximum(cosine_WC.max(axis=1, initial=0.0), RELEVANCE_FLOOR)
 
 
 def text_vectors(

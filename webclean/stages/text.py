@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from webclean.ops import keywords as words
 from webclean.ops import text_mass
 from webclean.stages.base import Context, Counts
 from webclean.stages.rows import Categories
-from webclean.stages.similarity import open_corpus, open_texts, read_senses
+from webclean.stages.similarity import Sense, open_corpus, open_texts, read_senses
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +40,7 @@ def run(config: TextConfig, ctx: Context) -> Counts:
         DependencyMissingError: WordNet or the sentence encoder is nowhere.
     """
     corpus = open_corpus(config.wordnet)
-    finder = _Finder(frozenset() if corpus is None else corpus.compounds)
+    finder = _Finder(frozenset() if corpus is None else corpus.compounds, keep_own=config.keep_query_words)
     counts: dict[str, int] = {}
     total = without = 0
     for part in _parts(ctx.run):
@@ -84,8 +84,9 @@ def _encode_all(ctx: Context, encoder: Encoder, vocabulary: list[str]) -> None:
 class _Finder:
     """Finds keywords; the words of each category and query are made once."""
 
-    def __init__(self, compounds: frozenset[str]) -> None:
+    def __init__(self, compounds: frozenset[str], *, keep_own: bool) -> None:
         self._compounds = compounds
+        self._keep_own = keep_own
         self._own: dict[tuple[str, str], frozenset[str]] = {}
 
     def keywords(self, part: pa.Table) -> list[tuple[str, ...]]:
@@ -94,7 +95,7 @@ class _Finder:
     def _of(self, row: dict[str, Any]) -> tuple[str, ...]:
         names = (row[schema.CATEGORY], row[schema.QUERY])
         if names not in self._own:
-            self._own[names] = words.word_forms(names)
+            self._own[names] = frozenset() if self._keep_own else words.word_forms(names)
         text = words.ImageText(
             title=row[schema.TITLE],
             description=row[schema.DESCRIPTION],
@@ -125,7 +126,7 @@ class _Masses:
         senses = read_senses(run)
         self._ids_C = np.asarray([sense.category_id for sense in senses], dtype=np.int64)
         self._match_CC, self._neighbors_CK = _relations(run, self._ids_C)
-        self._texts_CD = None if encoder is None else encoder.encode([sense.text for sense in senses])
+        self._texts_CD = None if encoder is None else _category_vectors(encoder, senses)
 
     def rows(self, part: pa.Table, found: list[tuple[str, ...]]) -> dict[str, Any]:
         import pyarrow as pa
@@ -142,7 +143,7 @@ class _Masses:
             empty: list[list[int]] = [[] for _ in found]
             return {**columns, **masses, schema.TOP_CATEGORIES: empty, schema.TOP_MASSES: empty}
         mass = text_mass.text_mass(
-            self._vectors(found, self._encoder),
+            self._vectors(found, self._encoder, self._texts_CD),
             self._texts_CD,
             label_N,
             self._match_CC,
@@ -165,17 +166,28 @@ class _Masses:
         ]
         return columns
 
-    def _vectors(self, found: list[tuple[str, ...]], encoder: Encoder) -> NDArray[np.float64]:
+    def _vectors(
+        self, found: list[tuple[str, ...]], encoder: Encoder, texts_CD: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         vocabulary = sorted({word for one in found for word in one})
         row_of = {word: row for row, word in enumerate(vocabulary)}
         count_W = np.asarray([self._counts[word] for word in vocabulary], dtype=np.int64)
+        vector_WD = encoder.encode(vocabulary)
+        rarity_W = text_mass.inverse_frequency(count_W, self._num_images)
         return text_mass.text_vectors(
             np.asarray([row_of[word] for one in found for word in one], dtype=np.int64),
             np.repeat(np.arange(len(found)), [len(one) for one in found]),
-            encoder.encode(vocabulary),
-            text_mass.inverse_frequency(count_W, self._num_images),
+            vector_WD,
+            rarity_W * text_mass.relevance(vector_WD, texts_CD),
             len(found),
         )
+
+
+def _category_vectors(encoder: Encoder, senses: Sequence[Sense]) -> NDArray[np.float64]:
+    """v_c: unit mean of a category's bare name and its whole text; keywords are short, like names."""
+    names_CD = encoder.encode([sense.name for sense in senses]).astype(np.float64)
+    sum_CD = names_CD + encoder.encode([sense.text for sense in senses])
+    return np.asarray(sum_CD / np.linalg.norm(sum_CD, axis=1, keepdims=True))
 
 
 def _relations(run: RunDir, ids_C: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
