@@ -9,10 +9,12 @@ Letters: N images, B = 64 bits, V = 8 views.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 SIDE: Final = 32
 """Side of the square grey image that is hashed, in pixels."""
@@ -78,7 +80,7 @@ def views(hash_N: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return np.stack([_pack(bits_NB[:, _PERMUTATION_VB[v]] ^ _MASK_VB[v]) for v in range(NUM_VIEWS)])
 
 
-def turn(images_N: NDArray[np.generic], view: int) -> NDArray[np.generic]:
+def turn(images_N: NDArray[Scalar], view: int) -> NDArray[Scalar]:
     """Apply a view to images.
 
     Args:
