@@ -73,7 +73,9 @@ class ManifestDataset(Dataset[Item]):
         self.labels = torch.tensor([index_of[names[i]] for i in self._rows], dtype=torch.int64)
         self.weights = torch.tensor([float(weights[i]) for i in self._rows], dtype=torch.float64)
         self._is_inside = manifest["images"] != "none"
-        self._embedded_in = uris.of_path(self.folder / manifest["table"]) if manifest["embedded"] else None
+        self._embedded_in = (
+            uris.of_path(str(self.folder / manifest["table"])) if manifest["embedded"] else None
+        )
 
     def __len__(self) -> int:
         return len(self._rows)

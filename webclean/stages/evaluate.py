@@ -22,6 +22,7 @@ from webclean import schema
 from webclean.config import EvaluateConfig
 from webclean.errors import ArtifactInvalidError, ColumnMissingError, ConfigError, DataError
 from webclean.io import checksums, tables, truth
+from webclean.io.readers import uris
 from webclean.io.run_dir import RunDir
 from webclean.ops import metrics, policies
 from webclean.stages.base import Context, require
@@ -39,6 +40,7 @@ _OFF_TOPIC: Final = frozenset({"off-topic", "off_topic", "offtopic"})
 _NEAR: Final = "near-duplicate"
 _YES: Final = frozenset({"1", "true", "yes"})
 _LISTED: Final = re.compile(r"\?\d+$")  # ingest's mark of a path that is listed again
+_PREDICTED_AT_ONCE: Final = 64
 _ABOUT_COPIES: Final = (schema.REASON_DUPLICATE, f"{schema.REASON_POLICY}:against")
 
 # Columns that are probabilities that the label is right, so that their calibration can be measured.
@@ -437,7 +439,8 @@ def _duplicates(run: RunDir, images: Any, known: _Truth) -> dict[str, Any]:
             content_N[i] = code_of.setdefault(sha256, len(code_of))
     sizes = np.bincount(content_N[content_N >= 0], minlength=len(code_of))
     equal = [np.flatnonzero(content_N == code) for code in np.flatnonzero(sizes > 1)]
-    together = [len(set(group_N[m].tolist())) == 1 and group_N[m[0]] != policies.NO_GROUP for m in equal]
+    found_in = [set(group_N[same].tolist()) for same in equal]
+    together = [len(groups) == 1 and policies.NO_GROUP not in groups for groups in found_in]
 
     planted = [
         (i, known.key_index[_plain(of)])
@@ -463,22 +466,40 @@ def _duplicates(run: RunDir, images: Any, known: _Truth) -> dict[str, Any]:
 # ---------------------------------------------------------------- a trained model on clean images
 
 
-def predict_model(run: RunDir, model: str, paths: Sequence[str]) -> list[str]:
-    """The trained model's most likely category of each image file, by name.
+def predict_model(run: RunDir, model: str, locations: Sequence[str]) -> list[str]:
+    """The trained model's most likely category of each image, by name.
+
+    Args:
+        run: the run folder.
+        model: name of the model.
+        locations: uris of the images.
 
     Raises:
         ArtifactMissingError: the run has no such model.
+        ArtifactStaleError: an image cannot be read.
     """
-    from webclean.nn.predict import predict_paths
+    from webclean.io import pixels
+    from webclean.nn import recipe
 
-    return predict_paths(run, model, paths)
+    require(run, schema.model_path(model), reader="evaluate --model", force=True)
+    trained = recipe.load_model(run, schema.model_path(model))
+    names: list[str] = []
+    for start in range(0, len(locations), _PREDICTED_AT_ONCE):
+        squares_NSSC = pixels.load_squares(locations[start : start + _PREDICTED_AT_ONCE], side=trained.side)
+        names += [trained.names[best] for best in trained.log_probabilities(squares_NSSC).argmax(axis=1)]
+    return names
 
 
 def _top1(run: RunDir, model: str, test_path: Path) -> dict[str, Any]:
     columns = truth.read_columns(test_path)
-    paths = truth.column(columns, (PATH, "file_name", "file"), test_path)
     true = truth.column(columns, ("category", "label", *_TRUE_CATEGORY), test_path)
-    predicted = predict_model(run, model, [str(test_path.parent / path) for path in paths])
+    if test_path.suffix == ".parquet" and PATH not in columns:
+        # The table holds the images themselves.
+        locations = [uris.of_row(uris.of_path(str(test_path)), row) for row in range(len(true))]
+    else:
+        paths = truth.column(columns, (PATH, "file_name", "file"), test_path)
+        locations = [uris.of_path(str(test_path.parent / path)) for path in paths]
+    predicted = predict_model(run, model, locations)
     hit = np.asarray([t == p for t, p in zip(true, predicted, strict=True)], dtype=bool)
     label = np.asarray(true, dtype=object)
     return {
