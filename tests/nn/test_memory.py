@@ -29,7 +29,9 @@ def test_losses_match_the_literal_version():
     winners = [reference.winner(keys, row) for row in x.tolist()]
     assert memory.winners(x).tolist() == winners
     slow = reference.som_key_loss(keys, x.tolist(), 3, 1)
-    d, r = reference.value_losses(memory.d_logits_CK.tolist(), memory.r_logits_CK.tolist(), y.tolist(), winners)
+    d, r = reference.value_losses(
+        memory.d_logits_CK.tolist(), memory.r_logits_CK.tolist(), y.tolist(), winners
+    )
     assert float(memory.loss(x, y).detach()) == pytest.approx(slow + d + r, abs=1e-5)
 
 
@@ -225,7 +227,9 @@ def test_degenerate_inputs():
     assert torch.isfinite(memory.keys_KD).all()
 
 
-@pytest.mark.parametrize(("options", "words"), [({"key_update": "x"}, "updated by"), ({"decay": 1.0}, "decay")])
+@pytest.mark.parametrize(
+    ("options", "words"), [({"key_update": "x"}, "updated by"), ({"decay": 1.0}, "decay")]
+)
 def test_options_out_of_range_are_refused(options, words):
     with pytest.raises(ConfigError, match=words):
         MemoryOptions(**options)

@@ -58,7 +58,8 @@ def test_usage_entropy():
 
 
 @pytest.mark.parametrize(
-    ("counts", "words"), [(np.zeros(3), "shape"), (np.array([[-1.0]]), "not negative"), (np.zeros((0, 2)), "shape")]
+    ("counts", "words"),
+    [(np.zeros(3), "shape"), (np.array([[-1.0]]), "not negative"), (np.zeros((0, 2)), "shape")],
 )
 def test_unusable_counts_are_refused(counts, words):
     with pytest.raises(DataError, match=words):

@@ -9,7 +9,11 @@ from webclean.errors import ConfigError, DataError
 from webclean.ops import roi_weights
 from webclean.ops.roi_weights import Curriculum
 
-SCORES = arrays(np.float64, st.tuples(st.integers(1, 3), st.just(6)), elements=st.integers(0, 1000).map(lambda v: v / 1000))
+SCORES = arrays(
+    np.float64,
+    st.tuples(st.integers(1, 3), st.just(6)),
+    elements=st.integers(0, 1000).map(lambda v: v / 1000),
+)
 INITIAL = roi_weights.initial_weights(2, 3)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from webclean.config import TrainConfig, from_mapping
-from webclean.errors import ArtifactInvalidError
+from webclean.errors import ArtifactInvalidError, ConfigError
 from webclean.io import checkpoints
 from webclean.io.run_dir import RunDir
 from webclean.nn import backbones
@@ -44,7 +44,7 @@ class Recipe:
         is_frozen: whether only the head (and the memory) learns.
         side: of the square input, pixels.
         rois_R4: xyxy shares, row 0 the whole image (the baseline looks at that row only).
-        epochs, learning_rate, num_folds: decided.
+        epochs, learning_rate, num_folds, threads: decided.
     """
 
     config: TrainConfig
@@ -55,6 +55,7 @@ class Recipe:
     epochs: int
     learning_rate: float
     num_folds: int
+    threads: int
 
     @property
     def has_memory(self) -> bool:
@@ -79,7 +80,15 @@ def decide(config: TrainConfig, spec: BackboneSpec, median_side: float, seed: in
         spec: the resolved backbone.
         median_side: median of the images' shorter sides, pixels.
         seed: of random proposals.
+
+    Raises:
+        ConfigError: only a head shall learn, on a network without weights.
     """
+    if config.tune == "head" and not spec.has_weights:
+        raise ConfigError(
+            f"[train] tune head needs pretrained weights, and {spec}",
+            hint="name weights with --weights, or --tune all to learn the backbone from scratch",
+        )
     automatic = spec.has_weights and default_device().type == "cpu"
     frozen = {"head": True, "all": False, "auto": automatic}[config.tune]
     side = config.image_side
@@ -100,6 +109,7 @@ def decide(config: TrainConfig, spec: BackboneSpec, median_side: float, seed: in
         epochs=config.epochs or (8 if frozen else 30 if scratch else 15),
         learning_rate=config.learning_rate or (5e-3 if frozen else 2e-3 if scratch else 2e-4),
         num_folds=(5 if frozen else 0) if config.folds is None else config.folds,
+        threads=config.threads or (1 if frozen else 2),
     )  # fmt: skip
 
 
@@ -238,7 +248,7 @@ def load_model(run: RunDir, folder: str) -> TrainedModel:
     backbone = backbones.build(spec, fused=frozen, pretrained=frozen)
     recipe = Recipe(
         config, spec, frozen, stored["side"], np.array(stored["rois"]), stored["epochs"],
-        stored["learning_rate"], stored["folds"],
+        stored["learning_rate"], stored["folds"], threads=1,
     )  # fmt: skip
     names = [str(name) for name in stored["categories"]]
     net = build_net(recipe, len(names), stored["dim"], None if frozen else backbone)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from webclean.errors import DataError
+from webclean.nn.threads import repeatable
 
+_SMALLEST_SCALE = 1e-12  # where nothing varies: one image, a network of zeros
 POOLED_CELLS = 3  # an ROI is sampled on 3 x 3 points of the map (2 x 2 samples each), then averaged
 
 
@@ -84,9 +86,11 @@ class Reducer(nn.Module):
         mean_D = x_ND.mean(axis=0)
         spread_D = x_ND.std(axis=0)
         # A dimension that hardly varies would be blown up to noise: its spread counts as 1e-3 of the mean one.
-        scale_D = spread_D + 1e-3 * spread_D.mean() + np.finfo(np.float64).tiny
+        scale_D = spread_D + 1e-3 * spread_D.mean() + _SMALLEST_SCALE
         z_ND = (x_ND - mean_D) / scale_D
-        _, vectors_DD = np.linalg.eigh(z_ND.T @ z_ND / len(z_ND))
+        with repeatable(num_threads=1, seed=0):
+            covariance_DD = torch.from_numpy(z_ND.T @ z_ND / len(z_ND))
+            vectors_DD = torch.linalg.eigh(covariance_DD)[1].numpy()
         basis_DE = vectors_DD[:, ::-1][:, : self.basis_DE.shape[1]]
         # An eigenvector's sign is arbitrary: its largest entry is made positive.
         peak_E = np.take_along_axis(basis_DE, np.abs(basis_DE).argmax(axis=0)[None, :], axis=0)[0]
@@ -119,7 +123,7 @@ class RunningScaler(nn.Module):
         """(B, R, D) -> (B, R, D)."""
         if self.training and len(features_BRD) > 1:
             self._move(features_BRD[:, 0].detach())
-        return (features_BRD - self.mean_D) / (self.spread_D + 1e-3 * self.spread_D.mean() + 1e-12)
+        return (features_BRD - self.mean_D) / (self.spread_D + 1e-3 * self.spread_D.mean() + _SMALLEST_SCALE)
 
     @torch.no_grad()
     def _move(self, images_BD: Tensor) -> None:

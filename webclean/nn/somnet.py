@@ -293,7 +293,7 @@ class BagLearner:
         features = torch.cat([self._bag_features(batch, percent)[0] for batch in batches])
         self.net.train()
         unit_BE = nn.functional.normalize(features, dim=1)
-        slots = min(memory.num_slots, len(unit_BE))
+        slots = min(memory.num_slots, len(torch.unique(unit_BE, dim=0)))
         state = int(np.random.default_rng([*self.seed, epoch, 2]).integers(2**31))
         means = KMeans(slots, n_init=1, random_state=state).fit(unit_BE.cpu().double().numpy())
         centres_KE = torch.from_numpy(means.cluster_centers_)

@@ -27,7 +27,6 @@ from webclean.stages.base import Context, Counts
 from webclean.stages.rows import Categories, Follow, count_statuses, floats
 
 if TYPE_CHECKING:
-    from webclean.nn.backbones import Backbone
     from webclean.nn.recipe import Recipe
     from webclean.nn.roi_features import Reducer
     from webclean.nn.somnet import LabelledImages, Rows, SomNet
@@ -90,7 +89,7 @@ def run(config: TrainConfig, context: Context) -> Counts:
     plan = recipe.decide(config, spec, median_side, context.seed)
     context.result |= plan.summary()
     inputs = _inputs(plan, context, crawl)
-    with repeatable(num_threads=config.threads, seed=context.seed):
+    with repeatable(num_threads=plan.threads, seed=context.seed):
         fits = _Fits(plan, context, crawl, inputs, categories.num)
         nets = fits.train()
         folder = schema.model_path(config.name)
@@ -168,11 +167,10 @@ def _duplicates(context: Context) -> dict[str, tuple[int, bool]]:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What the encoder reads; `backbone` only where it learns, `reducer` only where it does not."""
+    """What the encoder reads; `reducer` only where the backbone is frozen."""
 
     rows: Rows
     dim: int
-    backbone: Backbone | None
     reducer: Reducer | None
 
 
@@ -194,14 +192,14 @@ def _inputs(plan: Recipe, context: Context, crawl: _Crawl) -> _Inputs:
                 context.run, crawl.image_ids, crawl.locations, spec=plan.spec, side=plan.side,
                 rois_R4=plan.rois_R4, dim=dim, map_items=engine.map, advance=bar.advance,
             )  # fmt: skip
-        return _Inputs(CachedRows(cache.features_NRE, device), dim, None, cache.reducer)
+        return _Inputs(CachedRows(cache.features_NRE, device), dim, cache.reducer)
     backbone = backbones.build(plan.spec)
     with context.progress(total=num, unit="images", label="decode") as bar:
         squares_NSSC = pixels.square_cache(
             context.run, crawl.image_ids, crawl.locations, side=plan.side,
             map_items=context.engine.map, advance=bar.advance,
         )  # fmt: skip
-    return _Inputs(PixelRows(squares_NSSC, backbone, device), backbone.map_dim, backbone, None)
+    return _Inputs(PixelRows(squares_NSSC, backbone, device), backbone.map_dim, None)
 
 
 # ---------------------------------------------------------------- train
@@ -251,17 +249,16 @@ class _Fits:
         return _Nets(whole, fold_SN, by_fold)
 
     def _fit(self, name: str, number: tuple[int, int], use_N: NDArray[np.bool_]) -> SomNet:
-        import copy
-
         import torch
 
-        from webclean.nn import loop, recipe
+        from webclean.nn import backbones, loop, recipe
         from webclean.nn.threads import default_device
 
         context, plan = self.context, self.plan
         seed = (context.seed, 2, *number)
         torch.manual_seed(int(np.random.default_rng(seed).integers(2**31)))
-        backbone = copy.deepcopy(self.inputs.backbone)
+        # Made anew under the fit's own seed: without pretrained weights its start is random.
+        backbone = None if plan.is_frozen else backbones.build(plan.spec)
         net = recipe.build_net(plan, self.num_categories, self.inputs.dim, backbone).to(default_device())
         learner = recipe.build_learner(plan, net, self.inputs.rows, self._labels(use_N, seed), seed)
         options = recipe.loop_options(plan)
