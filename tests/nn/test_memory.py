@@ -187,7 +187,7 @@ def test_permuting_categories_permutes_the_scores():
 def test_neighbourhood_uses_more_slots_than_none():
     """Spec oracle 13, shortened: keys start on the far side of six clusters on the sphere."""
     used = {0: [], 1: []}
-    for radius in used:
+    for radius, found in used.items():
         for seed in range(3):
             rng = np.random.default_rng(seed)
             centres = rng.normal(size=(6, 16)) + 4 * np.eye(16)[0]
@@ -201,7 +201,7 @@ def test_neighbourhood_uses_more_slots_than_none():
                 memory.update(x, torch.tensor([label]))
                 if step >= 1000:
                     wins[int(memory.winners(x)[0])] += 1
-            used[radius].append(int((wins > 0).sum()))
+            found.append(int((wins > 0).sum()))
     assert np.mean(used[1]) >= 10
     assert np.mean(used[1]) > 3 * np.mean(used[0])
 
