@@ -17,11 +17,13 @@ import argparse
 import csv
 import hashlib
 import json
+import multiprocessing
 import os
 import platform
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,7 @@ from webclean.ops import metrics
 SIDE = 64  # pixels; the crawl's images are 60 x 80
 STEPS = 1000  # of one training, whatever the number of images
 BATCH = 64
+SHIFT = 4  # pixels
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 5e-2
 
@@ -52,24 +55,17 @@ class Net(nn.Sequential):
 
 
 def augment(images: torch.Tensor) -> torch.Tensor:
-    """Flip half of the images and shift all by up to 4 pixels, in one gather."""
-    n = len(images)
-    padded = F.pad(images, (4, 4, 4, 4), mode="replicate")
-    rows = torch.arange(SIDE) + torch.randint(0, 9, (n, 1))
-    columns = torch.arange(SIDE) + torch.randint(0, 9, (n, 1))
-    columns = torch.where(torch.rand(n, 1) < 0.5, columns.flip(1), columns)
-    return padded[
-        torch.arange(n)[:, None, None, None],
-        torch.arange(3)[:, None, None],
-        rows[:, None, :, None],
-        columns[:, None, None],
-    ]
+    """Flip half of the images, shift each by up to `SHIFT` pixels, and bring uint8 to [-1, 1]."""
+    padded = F.pad(images.float().div_(127.5).sub_(1), (SHIFT,) * 4, mode="replicate")
+    flipped = torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, padded.flip(3), padded)
+    corners = torch.randint(0, 2 * SHIFT + 1, (len(images), 2)).tolist()
+    return torch.stack([x[:, i : i + SIDE, j : j + SIDE] for x, (i, j) in zip(flipped, corners, strict=True)])
 
 
 def train(
     images: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, num_categories: int, seed: int
 ) -> Net:
-    """Weighted cross-entropy, AdamW, one cycle; `images` float32 (N, 3, SIDE, SIDE)."""
+    """Weighted cross-entropy, AdamW, one cycle; `images` uint8 (N, 3, SIDE, SIDE)."""
     torch.manual_seed(seed)
     net = Net(num_categories).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -91,17 +87,20 @@ def train(
 @torch.inference_mode()
 def top1(net: Net, images: torch.Tensor, labels: torch.Tensor) -> float:
     """Part of the images whose most likely category is theirs."""
-    hits = [(net(x).argmax(1) == y).sum() for x, y in zip(images.split(256), labels.split(256), strict=True)]
+    hits = [
+        (net(x.float().div(127.5).sub(1)).argmax(1) == y).sum()
+        for x, y in zip(images.split(256), labels.split(256), strict=True)
+    ]
     return float(torch.stack(hits).sum()) / len(labels)
 
 
 # ---------------------------------------------------------------- data
 def load(out: Path, categories: tuple[str, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A manifest in memory: float32 images in [-1, 1], class indices by `categories`, float32 weights."""
+    """A manifest in memory: uint8 images, class indices by `categories`, float32 weights."""
     data = webclean.load_manifest(
         out, transform=lambda image: torch.from_numpy(np.array(image.resize((SIDE, SIDE)))).permute(2, 0, 1)
     )
-    images = torch.stack([data[i][0] for i in range(len(data))]).float().div_(127.5).sub_(1)
+    images = torch.stack([data[i][0] for i in range(len(data))])
     index_of = torch.tensor([categories.index(name) for name in data.categories])
     return images, index_of[data.labels], data.weights.float()
 
@@ -133,6 +132,27 @@ def read_truth(data: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]
     return raw, right, test
 
 
+# ---------------------------------------------------------------- the comparison
+_SETS: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+
+
+def prepare_worker(folders: dict[str, Path], categories: tuple[str, ...]) -> None:
+    """Load all sets into a worker, which computes on one thread: the result is the same for any number."""
+    torch.set_num_threads(1)
+    _SETS.update({key: load(folder, categories) for key, folder in folders.items()})
+
+
+def run(job: tuple[str, int]) -> tuple[str, int, int, float, float]:
+    """One training: (set, seed, images, top-1, seconds)."""
+    key, seed = job
+    started = time.perf_counter()
+    images, labels, weights = _SETS[key]
+    test_images, test_labels, _ = _SETS["test"]
+    num_categories = int(test_labels.max()) + 1
+    accuracy = top1(train(images, labels, weights, num_categories, seed), test_images, test_labels)
+    return key, seed, len(labels), accuracy, time.perf_counter() - started
+
+
 def main() -> None:
     """Train, measure, print."""
     parser = argparse.ArgumentParser(
@@ -141,42 +161,42 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of fashion-crawl")
     parser.add_argument("--weighted", type=Path, help="a weighted export; none: only raw and right-only")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument(
+        "--workers", type=int, default=len(os.sched_getaffinity(0)), help="trainings at a time"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     raw, right, test = read_truth(arguments.data.resolve())
     categories = tuple(sorted({label for _, label in raw}))
     with tempfile.TemporaryDirectory() as name:
         folders = {
-            "raw": write_manifest(Path(name) / "raw", raw, categories),
-            "right": write_manifest(Path(name) / "right", right, categories),
+            key: write_manifest(Path(name) / key, rows, categories)
+            for key, rows in (("raw", raw), ("right", right), ("test", test))
         }
-        test_images, test_labels, _ = load(write_manifest(Path(name) / "test", test, categories), categories)
         if arguments.weighted:
             folders["weighted"] = arguments.weighted
-        sets = {key: load(folder, categories) for key, folder in folders.items()}
-
-    found: dict[str, list[float]] = {key: [] for key in sets}
-    for seed in range(arguments.seeds):
-        for key, (images, labels, weights) in sets.items():
-            started = time.perf_counter()
-            found[key].append(
-                top1(train(images, labels, weights, len(categories), seed), test_images, test_labels)
-            )
-            seconds = time.perf_counter() - started
-            print(
-                f"seed {seed} {key:9s} top-1 {found[key][-1]:.4f}  {seconds:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
+        jobs = [(key, seed) for seed in range(arguments.seeds) for key in folders if key != "test"]
+        found: dict[str, list[float]] = {key: [] for key in folders if key != "test"}
+        sizes: dict[str, int] = {}
+        with ProcessPoolExecutor(
+            arguments.workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=prepare_worker,
+            initargs=(folders, categories),
+        ) as pool:
+            for key, seed, size, accuracy, seconds in pool.map(run, jobs):
+                found[key].append(accuracy)
+                sizes[key] = size
+                print(
+                    f"seed {seed} {key:9s} top-1 {accuracy:.4f}  {seconds:.0f} s", file=sys.stderr, flush=True
+                )
 
     loop = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
     result: dict[str, object] = {
-        "machine": f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}",
+        "machine": f"{platform.machine()}, {arguments.workers} at a time, torch {torch.__version__}",
         "script_sha256": loop,
         "steps": STEPS,
-        "images": {key: len(one[1]) for key, one in sets.items()},
+        "images": sizes,
         "top1": found,
         "mean": {key: float(np.mean(values)) for key, values in found.items()},
     }
@@ -194,7 +214,7 @@ def main() -> None:
         return
     for key, values in found.items():
         print(
-            f"{key:10s} {len(sets[key][1]):6d} images  top-1 {np.mean(values):.4f}  ({' '.join(f'{v:.4f}' for v in values)})"
+            f"{key:10s} {sizes[key]:6d} images  top-1 {np.mean(values):.4f}  ({' '.join(f'{v:.4f}' for v in values)})"
         )
     for key in ("weighted_minus_raw", "right_minus_raw", "gap_closed"):
         if isinstance(interval := result.get(key), dict):
