@@ -28,7 +28,7 @@ from webclean.nn.roi_features import Reducer, roi_features
 from webclean.nn.threads import default_device, repeatable
 
 TASK_IMAGES = 64
-SAMPLE_IMAGES = 2048  # evenly spread; they fix mean, spread and directions of largest variance
+SAMPLE_IMAGES = 1024  # evenly spread; they fix mean, spread and directions of largest variance
 _BATCH_CPU, _BATCH_CUDA = 8, 64
 
 MapItems = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
