@@ -159,7 +159,9 @@ class GeneralConfig(StageConfig):
 class IngestConfig(StageConfig):
     """Where the crawl is, what its columns mean, and what one image may cost."""
 
-    source: str = knob("", "Folder tree, or CSV, JSONL or Parquet manifest: a local path or an fsspec URL.", flag="")
+    source: str = knob(
+        "", "Folder tree, or CSV, JSONL or Parquet manifest: a local path or an fsspec URL.", flag=""
+    )
     format: str = knob(
         "auto",
         "Layout of SOURCE; auto: by the file's ending, or the one manifest.* in the folder, else the tree.",
@@ -178,14 +180,16 @@ class IngestConfig(StageConfig):
     alt_text_column: str | None = knob(None, "Column with the alternative text.")
     source_column: str | None = knob(None, "Column with the search engine or site.")
     page_url_column: str | None = knob(None, "Column with the address of the page.")
-    bytes_column: str | None = knob(None, "Parquet column with the image's bytes: binary or struct{bytes, path}.")
+    bytes_column: str | None = knob(
+        None, "Parquet column with the image's bytes: binary or struct{bytes, path}."
+    )
     category_map: str | None = knob(
         None, "CSV, TSV or JSON of `from,to`: renames and merges categories; an empty `to` excludes them."
     )
-    allow_outside: bool = knob(
-        False, "Open files and URLs that a manifest or a link names outside SOURCE."
+    allow_outside: bool = knob(False, "Open files and URLs that a manifest or a link names outside SOURCE.")
+    limit: int | None = knob(
+        None, "At most so many records: a fixed sample of all, spread over the crawl.", ge=1
     )
-    limit: int | None = knob(None, "At most so many records: a fixed sample of all, spread over the crawl.", ge=1)
     max_bad: float | None = knob(
         None, "Stop with exit 3 when more files are bad: a number, or a fraction below 1.", ge=0
     )
@@ -216,7 +220,6 @@ class DedupConfig(StageConfig):
     against: str | None = knob(
         None, "Your own test set (folder or manifest): images that are copies of its images are marked."
     )
-
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -302,7 +305,10 @@ class Stage1Config(StageConfig):
         choices=("linear", "log", "exp", "calibrated"),
     )
     rank_floor: float = knob(
-        0.3, "Worth of the last result of a query, for linear and exp: a low rank is weak evidence.", ge=0, le=1
+        0.3,
+        "Worth of the last result of a query, for linear and exp: a low rank is weak evidence.",
+        ge=0,
+        le=1,
     )
     rank_power: float = knob(1.0, "Shape of linear and exp; above 1 only the first results count.", gt=0)
     text_evidence: str = knob(
@@ -345,7 +351,10 @@ class Stage2Config(StageConfig):
     kl_epsilon: float = knob(1.0, "Added to the divergence; the best score is epsilon to the -gamma.", gt=0)
     kl_gamma: float = knob(1.0, "How steeply the score falls with the divergence.", gt=0)
     stage2_minimum_mean: float = knob(
-        0.05, "Smallest mean match score of a category, so that no category vanishes from training.", ge=0, le=1
+        0.05,
+        "Smallest mean match score of a category, so that no category vanishes from training.",
+        ge=0,
+        le=1,
     )
 
 
@@ -495,7 +504,9 @@ class TrainConfig(StageConfig):
         " that many pixels and the backbone is frozen, the network's own otherwise, 64 for small.",
         ge=32,
     )
-    roi_dim: int = knob(256, "Dimensions kept of the frozen backbone's features (principal directions).", ge=2)
+    roi_dim: int = knob(
+        256, "Dimensions kept of the frozen backbone's features (principal directions).", ge=2
+    )
 
     proposals: str = knob(
         "grid",
@@ -504,14 +515,20 @@ class TrainConfig(StageConfig):
     )
     num_proposals: int = knob(20, "Windows of an image, for random proposals.", ge=1)
     images_per_bag: int = knob(4, "Images of one category in a bag; larger bags resist more noise.", ge=1)
-    memory_side: int = knob(12, "The memory is a grid of so many slots squared (SOMNet: 12 on Clothing1M).", ge=1)
-    memory_radius: int = knob(1, "Neighbours of the winning slot that learn with it, in steps; 0: none.", ge=0)
+    memory_side: int = knob(
+        12, "The memory is a grid of so many slots squared (SOMNet: 12 on Clothing1M).", ge=1
+    )
+    memory_radius: int = knob(
+        1, "Neighbours of the winning slot that learn with it, in steps; 0: none.", ge=0
+    )
     cluster: str = knob(
         "som", "What forms the slots: the self-organizing memory, or K-means after each epoch.",
         choices=("som", "kmeans"),
     )  # fmt: skip
     key_update: str = knob(
-        "means", "Keys learn as running means or by the gradient of their loss.", choices=("means", "gradient")
+        "means",
+        "Keys learn as running means or by the gradient of their loss.",
+        choices=("means", "gradient"),
     )
     value_update: str = knob(
         "counts",
@@ -532,18 +549,24 @@ class TrainConfig(StageConfig):
     stop_above: float = knob(
         40.0, "Percent kept above which a fall of the validation accuracy ends the training.", ge=0, le=100
     )
-    validation: float = knob(0.0, "Share of the images held out for that accuracy; 0: all epochs are run.", ge=0, lt=1)
+    validation: float = knob(
+        0.0, "Share of the images held out for that accuracy; 0: all epochs are run.", ge=0, lt=1
+    )
 
     warmup_epochs: int = knob(2, "Epochs on whole images before regions are weighted.", ge=1)
     epochs_per_round: int = knob(1, "Epochs of a round of the curriculum.", ge=1)
-    epochs: int | None = knob(None, "Epochs in all; none given: 8 for a head, 15 for all, 30 from scratch.", ge=1)
+    epochs: int | None = knob(
+        None, "Epochs in all; none given: 8 for a head, 15 for all, 30 from scratch.", ge=1
+    )
     batch_images: int = knob(128, "Images of one step.", ge=1)
     learning_rate: float | None = knob(
         None, "Of AdamW; none given: 0.005 for a head, 0.0002 for all, 0.002 from scratch.", gt=0
     )
     weight_decay: float = knob(0.01, "Decoupled weight decay where the backbone learns.", ge=0)
     head_penalty: float = knob(
-        0.5, "Half the squared norm of a frozen backbone's head counts so much: it keeps noise from being learnt.", ge=0
+        0.5,
+        "Half the squared norm of a frozen backbone's head counts so much: it keeps noise from being learnt.",
+        ge=0,
     )
     schedule: str = knob("cosine", "Learning rate over the epochs.", choices=("cosine", "constant"))
     normalised_loss: bool = knob(True, "Divide a step's loss by the sum of its weights, not by its size.")
@@ -554,7 +577,9 @@ class TrainConfig(StageConfig):
         ge=0,
     )
     repeats: int = knob(
-        3, "Times the folds are drawn anew; predictions are averaged (sports: 1 to 3 gives .969 to .983).", ge=1
+        3,
+        "Times the folds are drawn anew; predictions are averaged (sports: 1 to 3 gives .969 to .983).",
+        ge=1,
     )
     threads: int | None = knob(
         None,
@@ -580,7 +605,9 @@ class JudgeConfig(StageConfig):
     """What the judges share."""
 
     round: int = knob(1, "Round of judging and weighting, from 1.", ge=1, flag="")
-    judge_folds: int = knob(5, "Folds of cross-fitting: each image is judged by a head that never saw it.", ge=2)
+    judge_folds: int = knob(
+        5, "Folds of cross-fitting: each image is judged by a head that never saw it.", ge=2
+    )
     judge_strengths: tuple[float, ...] = knob(
         _STRENGTHS,
         "Regularisations to choose from, by inner validation on the noisy labels: the penalty of ridge, C of"
@@ -658,9 +685,13 @@ class DecideConfig(StageConfig):
         choices=EVIDENCES,
     )
     model: str = knob("somnet", "Trained model whose score takes part.", flag="score-model")
-    neighbor_weight: float = knob(0.5, "Weight of the neighbours' log-probabilities beside the judge's.", ge=0)
+    neighbor_weight: float = knob(
+        0.5, "Weight of the neighbours' log-probabilities beside the judge's.", ge=0
+    )
     topic_middle: float = knob(
-        -4.0, "Likeness to the nearest images, in robust deviations, at which an image is half off topic.", lt=0
+        -4.0,
+        "Likeness to the nearest images, in robust deviations, at which an image is half off topic.",
+        lt=0,
     )
     keep_threshold: float = knob(0.5, "Keep where P(label right) is at least this.", ge=0, le=1)
     weight_by: str = knob(

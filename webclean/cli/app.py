@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(StorageFullError(f"no space left: {error}", hint="free space and run it again"))
         traceback.print_exc()
         return 1
-    except Exception:
+    except Exception:  # noqa: BLE001 - the one place where a bug becomes an exit code
         traceback.print_exc()
         sys.stderr.write("this is a bug in webclean: please report it with the lines above\n")
         return 1

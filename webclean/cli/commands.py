@@ -46,7 +46,14 @@ COMMANDS = (
     Command("run", "webclean.cli.run", "The whole chain: ingest, weight, train, decide.", _AROUND),
     Command("evaluate", "webclean.cli.evaluate", "Hold the decisions against a truth table.", _AROUND),
     Command("verify", "webclean.cli.verify", "Check an export against its checksums.", _AROUND),
-    Command("status", "webclean.cli.status", "What a run folder holds, what is stale, what comes next.", _AROUND),
-    Command("init", "webclean.cli.init", "Write a commented webclean.toml for a SOURCE, its columns guessed.", _AROUND),
+    Command(
+        "status", "webclean.cli.status", "What a run folder holds, what is stale, what comes next.", _AROUND
+    ),
+    Command(
+        "init",
+        "webclean.cli.init",
+        "Write a commented webclean.toml for a SOURCE, its columns guessed.",
+        _AROUND,
+    ),
     Command("doctor", "webclean.cli.doctor", "What is installed, what is missing, how to get it.", _AROUND),
 )

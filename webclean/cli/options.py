@@ -98,14 +98,26 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 _COMMON = (
     _keyword(
         "config_file",
-        _option(Path | None, "--config", help="TOML file; default RUN/webclean.toml, then ./webclean.toml.", panel=None),
+        _option(
+            Path | None,
+            "--config",
+            help="TOML file; default RUN/webclean.toml, then ./webclean.toml.",
+            panel=None,
+        ),
         None,
     ),
-    _keyword("json_output", _option(bool, "--json", help="Print the result as JSON on stdout.", panel=None), False),
+    _keyword(
+        "json_output", _option(bool, "--json", help="Print the result as JSON on stdout.", panel=None), False
+    ),
     _keyword("quiet", _option(bool, "--quiet", "-q", help="No notes on stderr.", panel=None), False),
     _keyword(
         "force",
-        _option(bool, "--force", help="Run although nothing changed, and use stale inputs as they are.", panel=None),
+        _option(
+            bool,
+            "--force",
+            help="Run although nothing changed, and use stale inputs as they are.",
+            panel=None,
+        ),
         False,
     ),
 )
@@ -178,7 +190,7 @@ def _read_toml(given: Path | None, run: str | None) -> dict[str, dict[str, Any]]
 
 def known_sections() -> dict[str, type[StageConfig]]:
     """TOML section -> config class, for every stage."""
-    return {kind.section(): kind for kind in _subclasses(StageConfig)}
+    return {kind.section(): kind for kind in _subclasses(StageConfig) if not kind.__subclasses__()}
 
 
 def _subclasses(kind: type[StageConfig]) -> Iterator[type[StageConfig]]:

@@ -1,0 +1,63 @@
+"""webclean run: the whole chain in one command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from webclean.cli import show
+from webclean.cli.options import Settings, configurable, writing
+from webclean.config import (
+    DecideConfig,
+    DedupConfig,
+    FeaturesConfig,
+    IngestConfig,
+    JudgeImageConfig,
+    JudgeNeighborsConfig,
+    JudgeTextConfig,
+    SimilarityConfig,
+    Stage1Config,
+    Stage2Config,
+    TextConfig,
+    TrainConfig,
+    WeightConfig,
+)
+
+
+@configurable(
+    WeightConfig,
+    DecideConfig,
+    IngestConfig,
+    DedupConfig,
+    FeaturesConfig,
+    SimilarityConfig,
+    TextConfig,
+    JudgeTextConfig,
+    JudgeImageConfig,
+    JudgeNeighborsConfig,
+    Stage1Config,
+    Stage2Config,
+    TrainConfig,
+)
+def run(
+    source: Annotated[str, typer.Argument(help="Folder tree, or CSV, JSONL or Parquet manifest.")],
+    run: Annotated[str, typer.Argument(help="Run folder to write.")],
+    train: Annotated[bool, typer.Option(help="Train a model after weighting.")] = True,
+    *,
+    settings: Settings,
+) -> None:
+    """The whole chain: ingest, dedup, features, similarity, text, judges, weights, train, decide."""
+    from webclean.stages import plan
+
+    with writing(run, "run", settings) as context:
+        outcomes = plan.ingest(
+            settings.build(IngestConfig, source=source),
+            settings.build(DedupConfig),
+            context,
+            force=settings.force,
+        )
+        outcomes += plan.weight(settings, context, force=settings.force, decide=not train)
+        if train:
+            outcomes += plan.train(settings, context, force=settings.force)
+    show.outcomes(outcomes, run, settings)

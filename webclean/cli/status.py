@@ -1,0 +1,33 @@
+"""webclean status: what a run folder holds, what is stale, what comes next."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from webclean.cli import console
+from webclean.cli.options import Settings, configurable
+
+
+@configurable()
+def status(
+    run: Annotated[str, typer.Argument(help="Run folder.")],
+    *,
+    settings: Settings,
+) -> None:
+    """List the artefacts of a run with their counts and age, and say which command comes next."""
+    from webclean.io.run_dir import RunDir
+    from webclean.stages import status as stage
+
+    found = stage.survey(RunDir(run))
+    if settings.json:
+        console.print_json(found)
+        return
+    rows = [
+        (row["artefact"], row["state"], row["total"], row["forwarded"], row["seconds"]) for row in found["artefacts"]
+    ]
+    console.print_table(f"Run {run}", ("artefact", "state", "in", "on", "seconds"), rows)
+    if found["lock"]:
+        console.print_text(f"being written: {found['lock']}")
+    console.print_text(f"next: {found['next']}")

@@ -1,0 +1,60 @@
+"""webclean weight: relations, judges, two-stage weights, decisions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from webclean.cli import show
+from webclean.cli.options import Settings, configurable, writing
+from webclean.config import (
+    DecideConfig,
+    FeaturesConfig,
+    JudgeImageConfig,
+    JudgeNeighborsConfig,
+    JudgeTextConfig,
+    SimilarityConfig,
+    Stage1Config,
+    Stage2Config,
+    TextConfig,
+    WeightConfig,
+)
+
+
+@configurable(
+    WeightConfig,
+    DecideConfig,
+    FeaturesConfig,
+    SimilarityConfig,
+    TextConfig,
+    JudgeTextConfig,
+    JudgeImageConfig,
+    JudgeNeighborsConfig,
+    Stage1Config,
+    Stage2Config,
+)
+def weight(
+    run: Annotated[str, typer.Argument(help="Run folder made by ingest.")],
+    explain: Annotated[
+        str | None, typer.Option(help="Print the neighbours of one category and leave.")
+    ] = None,
+    *,
+    settings: Settings,
+) -> None:
+    """Weigh every image by rank, text and out-of-sample judges, and decide what to keep.
+
+    Stages: features, similarity, text, then in each round judge-text, judge-image,
+    judge-neighbors, stage1, stage2; at last decide.
+    """
+    if explain is not None:
+        from webclean.io.run_dir import RunDir
+        from webclean.stages.similarity import neighbors_of
+
+        show.neighbors(explain, neighbors_of(RunDir(run), explain), settings)
+        return
+    from webclean.stages import plan
+
+    with writing(run, "weight", settings) as context:
+        outcomes = plan.weight(settings, context, force=settings.force)
+    show.outcomes(outcomes, run, settings)

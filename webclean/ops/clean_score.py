@@ -1,0 +1,200 @@
+"""clean_score = P(label right), one documented combination of all evidence.
+
+    log-odds = L_judge + L_text,rank + L_somnet          P = P(on topic) * sigmoid(log-odds)
+
+L_judge is the calibrated margin of the image judges (`label_noise.calibrate`); text and rank are a second
+view whose worth is learnt on the first (`evidence.learn_trust`); SOMNet's score looks at the image as the
+judge does, so its worth is learnt on text and rank (`evidence.relative_weight`). A part that proves
+nothing on held-out images adds exactly nothing.
+
+Shapes: N usable images, C categories.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from webclean.ops.evidence import Trust, learn_trust, logit, on_topic, relative_weight, sigmoid
+from webclean.ops.heads import log_margin, log_softmax
+from webclean.ops.label_noise import calibrate
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+_MASS_FLOOR = 0.01  # keeps the log of a text mass finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that is known of N images. Judges: log-probabilities (N, C), None where absent; numbers: NaN."""
+
+    judge_NC: Floats | None
+    neighbors_NC: Floats | None
+    text_judge_NC: Floats | None
+    has_text_N: Bools
+    similarity_N: Floats
+    rank_percentile_N: Floats
+    text_mass_N: Floats
+    somnet_N: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """float64 (N,): clean_N in [0, 1]; p_* the parts, NaN where absent; suggested category and P of it."""
+
+    clean_N: Floats
+    p_judge_N: Floats
+    p_neighbors_N: Floats
+    p_topic_N: Floats
+    p_rank_N: Floats
+    p_mass_N: Floats
+    p_text_judge_N: Floats
+    p_somnet_N: Floats
+    suggested_N: Ints
+    suggested_probability_N: Floats
+    no_judge: bool
+    main_view: str
+    told: dict[str, Any]
+
+
+def combine(
+    evidence: Evidence,
+    label_N: Ints,
+    fold_N: Ints,
+    num_categories: int,
+    *,
+    neighbor_weight: float,
+    topic_middle: float,
+) -> Score:
+    """P(label right) of every usable image, and what each part of the evidence said.
+
+    Args:
+        evidence: what is there.
+        label_N: int64 labels, 0..C-1.
+        fold_N: int64 folds in which trust is cross-fitted.
+        num_categories: C.
+        neighbor_weight: weight of the neighbours' log-probabilities beside the judge's.
+        topic_middle: see `evidence.on_topic`.
+    """
+    num = len(label_N)
+    unknown = np.full(num, np.nan)
+    told: dict[str, Any] = {}
+    topic_N = on_topic(evidence.similarity_N, topic_middle)
+    p_judge_N = _alone(evidence.judge_NC, label_N)
+    p_neighbors_N = _alone(evidence.neighbors_NC, label_N)
+    image_NC = _fused(evidence, neighbor_weight)
+    rank_N = -evidence.rank_percentile_N
+    mass_N = np.log(evidence.text_mass_N + _MASS_FLOOR)
+    text_N = unknown if evidence.text_judge_NC is None else log_margin(evidence.text_judge_NC, label_N)
+    text_N = np.where(evidence.has_text_N, text_N, np.nan)
+
+    main_NC, main_view = image_NC, "image"
+    if main_NC is None and evidence.text_judge_NC is not None:
+        main_NC, main_view = evidence.text_judge_NC, "text"
+    p_rank_N, p_mass_N, p_text_judge_N = unknown, unknown, unknown
+    p_somnet_N = unknown
+    if main_NC is None or num == 0:
+        clean_N = topic_N * _without_judge(evidence)
+        nobody = np.full(num, -1, dtype=np.int64)
+        return Score(
+            clean_N=clean_N, p_judge_N=unknown, p_neighbors_N=unknown,
+            p_topic_N=np.where(np.isfinite(evidence.similarity_N), topic_N, np.nan), p_rank_N=unknown,
+            p_mass_N=unknown, p_text_judge_N=unknown, p_somnet_N=unknown, suggested_N=nobody,
+            suggested_probability_N=np.zeros(num), no_judge=True, main_view="none", told=told,
+        )  # fmt: skip
+
+    main = calibrate(main_NC, label_N)
+    base_odds_N = logit(main.p_right_N)
+    told[main_view] = {"wrong_share": round(main.wrong_share, 4)}
+    prior_odds = float(logit(np.array([np.clip(main.p_right_N.mean(), 0.01, 0.99)]))[0])
+
+    def alone(name: str, x_N: Floats) -> Floats:
+        trust = _trusted([x_N], main.p_right_N, fold_N)
+        told[name] = {"gain": _rounded(trust.gain), "slope": _rounded(float(trust.slopes_E[0]))}
+        p_N = sigmoid(prior_odds + trust.log_odds_N)
+        return np.where(np.isfinite(x_N), p_N, np.nan)
+
+    side = []
+    if np.isfinite(rank_N).any():
+        p_rank_N = alone("rank", rank_N)
+        side.append(rank_N)
+    if main_view == "image" and np.isfinite(mass_N).any():
+        p_mass_N = alone("mass", mass_N)
+        side.append(mass_N)
+    if main_view == "image" and np.isfinite(text_N).any():
+        p_text_judge_N = alone("text-judge", text_N)
+        side.append(text_N)
+    side_odds_N = np.zeros(num)
+    if side:
+        trust = _trusted(side, main.p_right_N, fold_N)
+        told["side"] = {"gain": _rounded(trust.gain), "slopes": [_rounded(float(s)) for s in trust.slopes_E]}
+        side_odds_N = trust.log_odds_N
+    odds_N = base_odds_N + side_odds_N
+    if np.isfinite(evidence.somnet_N).any():
+        present_N = np.isfinite(evidence.somnet_N)
+        trust = relative_weight(
+            evidence.somnet_N, present_N, base_odds_N, sigmoid(prior_odds + side_odds_N), fold_N
+        )
+        told["somnet"] = {"gain": _rounded(trust.gain), "weight": _rounded(float(trust.slopes_E[0]))}
+        p_somnet_N = np.where(present_N, sigmoid(prior_odds + trust.log_odds_N), np.nan)
+        odds_N = odds_N + trust.log_odds_N
+    clean_N = topic_N * sigmoid(odds_N)
+
+    view_NC = main_NC
+    if main_view == "image" and evidence.text_judge_NC is not None and told["text-judge"]["gain"] > 0:
+        view_NC = main_NC + np.where(evidence.has_text_N[:, None], evidence.text_judge_NC, 0.0)
+    suggested_N, suggested_p_N = _suggest(view_NC, label_N, topic_N - clean_N)
+    return Score(
+        clean_N=clean_N, p_judge_N=p_judge_N, p_neighbors_N=p_neighbors_N,
+        p_topic_N=np.where(np.isfinite(evidence.similarity_N), topic_N, np.nan), p_rank_N=p_rank_N,
+        p_mass_N=p_mass_N,
+        p_text_judge_N=np.where(evidence.has_text_N, main.p_right_N, np.nan) if main_view == "text" else p_text_judge_N,
+        p_somnet_N=p_somnet_N, suggested_N=suggested_N, suggested_probability_N=suggested_p_N,
+        no_judge=False, main_view=main_view, told=told,
+    )  # fmt: skip
+
+
+def _fused(evidence: Evidence, neighbor_weight: float) -> Floats | None:
+    """Log-probabilities of the image view: judge plus weighted neighbours, renormalised."""
+    if evidence.judge_NC is None:
+        return evidence.neighbors_NC
+    if evidence.neighbors_NC is None or neighbor_weight == 0.0:
+        return evidence.judge_NC
+    return log_softmax(evidence.judge_NC + neighbor_weight * evidence.neighbors_NC)
+
+
+def _alone(log_probability_NC: Floats | None, label_N: Ints) -> Floats:
+    if log_probability_NC is None or len(label_N) == 0:
+        return np.full(len(label_N), np.nan)
+    return calibrate(log_probability_NC, label_N).p_right_N
+
+
+def _trusted(evidences: list[Floats], p_right_N: Floats, fold_N: Ints) -> Trust:
+    x_NE = np.stack(evidences, axis=1)
+    return learn_trust(x_NE, np.isfinite(x_NE), p_right_N, fold_N)
+
+
+def _without_judge(evidence: Evidence) -> Floats:
+    """With one category, or no judge at all, rank and text can order images but never condemn one."""
+    rank_N = np.where(np.isfinite(evidence.rank_percentile_N), 1.0 - evidence.rank_percentile_N, 0.5)
+    mass_N = np.where(np.isfinite(evidence.text_mass_N), evidence.text_mass_N, 0.5)
+    return 0.5 + 0.5 * (1.0 + rank_N + np.clip(mass_N, 0.0, 1.0)) / 3.0
+
+
+def _suggest(view_NC: Floats, label_N: Ints, wrong_N: Floats) -> tuple[Ints, Floats]:
+    """The likeliest category other than the label, and its share of P(on topic and label wrong)."""
+    others_NC = view_NC.copy()
+    others_NC[np.arange(len(label_N)), label_N] = -np.inf
+    share_NC = np.exp(log_softmax(others_NC))
+    suggested_N = share_NC.argmax(axis=1)
+    share_N = share_NC[np.arange(len(label_N)), suggested_N]
+    return suggested_N, np.clip(wrong_N, 0.0, 1.0) * share_N
+
+
+def _rounded(value: float) -> float:
+    return round(value, 5)

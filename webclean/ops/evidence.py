@@ -1,0 +1,194 @@
+"""How far a further evidence may be trusted, learnt from the crawl itself.
+
+The image judge gives a calibrated P(label right), q. Another evidence x (text, rank) sees other things of
+the same image; given whether the label is right, the two are taken as independent. So whatever x tells
+about q it tells about the label:
+
+    E[q | x] = b + (a - b) P(right | x),      a = E[q | right] = E[q^2]/E[q],   b = E[q | wrong]
+
+E[q | x] is a logistic fit, always applied to images it was not fitted on; solving for P(right | x) undoes
+that q itself is unsure. Its log-odds beyond the prior are added to those of q. Text that tells nothing
+gets a flat fit and adds nothing; text that names the query under every image does not either.
+
+Shapes: N images, E evidences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+CERTAINTY = 0.01  # a second view alone makes us at most 99 % sure
+MIN_EXPECTED_WRONG = 5.0  # below, there is nothing to learn trust from
+_RIDGE = 1e-3  # relative penalty that keeps the fit finite on separable data
+
+
+@dataclass(frozen=True)
+class Trust:
+    """log_odds_N: what the evidences add, float64 (N,); gain: held-out fall of the log loss, nats an image."""
+
+    log_odds_N: Floats
+    gain: float
+    slopes_E: Floats
+
+
+def learn_trust(x_NE: Floats, present_NE: Bools, p_right_N: Floats, fold_N: Ints) -> Trust:
+    """Log-odds that evidences add to an independent, calibrated P(label right).
+
+    Args:
+        x_NE: float64 evidences, any scale; values where not present are ignored.
+        present_NE: whether the image has the evidence; without it, nothing is added.
+        p_right_N: float64 in (0, 1), from the other view.
+        fold_N: int64 folds; an image's fit never saw its fold.
+
+    Returns:
+        Trust; all zero where the evidences do not predict held-out images better than the prior does.
+    """
+    num = len(p_right_N)
+    nothing = Trust(np.zeros(num), 0.0, np.zeros(x_NE.shape[1]))
+    wrong = float((1.0 - p_right_N).sum())
+    if num == 0 or min(wrong, num - wrong) < MIN_EXPECTED_WRONG or not present_NE.any():
+        return nothing
+    right_mean = float((p_right_N**2).sum() / p_right_N.sum())
+    wrong_mean = float((p_right_N * (1.0 - p_right_N)).sum() / wrong)
+    if right_mean - wrong_mean < 0.05:
+        return nothing
+    scaled_NE = _standardise(x_NE, present_NE)
+    fitted_N = np.empty(num)
+    prior_N = np.empty(num)
+    slopes = []
+    for fold in np.unique(fold_N):
+        train = fold_N != fold
+        if not train.any():
+            return nothing
+        beta = _logistic(scaled_NE[train], p_right_N[train])
+        slopes.append(beta[1:])
+        fitted_N[~train] = sigmoid(beta[0] + scaled_NE[~train] @ beta[1:])
+        prior_N[~train] = p_right_N[train].mean()
+    gain = _loss(prior_N, p_right_N) - _loss(fitted_N, p_right_N)
+    if gain <= 0.0:
+        return Trust(np.zeros(num), gain, np.mean(slopes, axis=0))
+    p_N = np.clip((fitted_N - wrong_mean) / (right_mean - wrong_mean), CERTAINTY, 1.0 - CERTAINTY)
+    base_N = np.clip((prior_N - wrong_mean) / (right_mean - wrong_mean), CERTAINTY, 1.0 - CERTAINTY)
+    log_odds_N = np.where(present_NE.any(axis=1), logit(p_N) - logit(base_N), 0.0)
+    return Trust(log_odds_N, gain, np.mean(slopes, axis=0))
+
+
+def relative_weight(
+    x_N: Floats, present_N: Bools, log_odds_N: Floats, target_N: Floats, fold_N: Ints
+) -> Trust:
+    """Log-odds that an evidence of the same view adds, learnt on another view's P(label right).
+
+    Used for evidences that look at the image as the judge does: they are not independent of it, so only
+    what they say beyond it counts. A logistic fit of the other view on both; the evidence's weight is its
+    slope in units of the judge's.
+
+    Args:
+        x_N: float64 evidence.
+        present_N: where it is there.
+        log_odds_N: what the judge says.
+        target_N: P(label right) of the other view.
+        fold_N: folds for the held-out gain.
+
+    Returns:
+        Trust; zero where the evidence does not improve the held-out fit.
+    """
+    num = len(x_N)
+    nothing = Trust(np.zeros(num), 0.0, np.zeros(1))
+    wrong = float((1.0 - target_N).sum())
+    if min(wrong, num - wrong) < MIN_EXPECTED_WRONG or present_N.sum() < 2:
+        return nothing
+    scaled_N = _standardise(x_N[:, None], present_N[:, None])[:, 0]
+    both_N2 = np.stack([log_odds_N, scaled_N], axis=1)
+    alone_N, joint_N = np.empty(num), np.empty(num)
+    for fold in np.unique(fold_N):
+        train = fold_N != fold
+        if not train.any():
+            return nothing
+        beta = _logistic(both_N2[train, :1], target_N[train])
+        alone_N[~train] = sigmoid(beta[0] + both_N2[~train, :1] @ beta[1:])
+        beta = _logistic(both_N2[train], target_N[train])
+        joint_N[~train] = sigmoid(beta[0] + both_N2[~train] @ beta[1:])
+    gain = _loss(alone_N, target_N) - _loss(joint_N, target_N)
+    beta = _logistic(both_N2, target_N)
+    if gain <= 0.0 or beta[1] <= 0.0 or beta[2] <= 0.0:
+        return Trust(np.zeros(num), gain, np.zeros(1))
+    weight = beta[2] / beta[1]
+    return Trust(weight * scaled_N, gain, np.array([weight]))
+
+
+def on_topic(similarity_N: Floats, middle: float) -> Floats:
+    """P(the image shows any of the crawl's categories), from its likeness to its nearest images.
+
+    Off topic is another question than wrong category: such an image has no near neighbour under any
+    label. The likeness is put in robust standard deviations from the median; a logistic falls from 1 to
+    0 around `middle`.
+
+    Args:
+        similarity_N: float64 mean cosine to the nearest images of any label; NaN where unknown.
+        middle: robust z-score at which P = 1/2, negative.
+
+    Returns:
+        float64 (N,) in (0, 1]; 1 where unknown.
+    """
+    known = np.isfinite(similarity_N)
+    if known.sum() < 20:
+        return np.ones(len(similarity_N))
+    median = np.median(similarity_N[known])
+    spread = 1.4826 * np.median(np.abs(similarity_N[known] - median))
+    if spread <= 0.0:
+        return np.ones(len(similarity_N))
+    z_N = np.where(known, (similarity_N - median) / spread, 0.0)
+    return np.where(known, sigmoid(2.0 * (z_N - middle)), 1.0)
+
+
+def _standardise(x_NE: Floats, present_NE: Bools) -> Floats:
+    """Columns with mean 0 and variance 1 over the images that have them; 0 elsewhere."""
+    count_E = np.maximum(present_NE.sum(axis=0), 1)
+    clean_NE = np.where(present_NE, x_NE, 0.0)
+    mean_E = clean_NE.sum(axis=0) / count_E
+    centred_NE = np.where(present_NE, x_NE - mean_E, 0.0)
+    spread_E = np.sqrt((centred_NE**2).sum(axis=0) / count_E)
+    result: Floats = centred_NE / np.where(spread_E > 0, spread_E, 1.0)
+    return result
+
+
+def _logistic(x_NE: Floats, target_N: Floats) -> Floats:
+    """Intercept and slopes of a logistic fit to soft targets, by Newton's method."""
+    design = np.column_stack([np.ones(len(x_NE)), x_NE])
+    penalty = _RIDGE * len(x_NE) * np.eye(design.shape[1])
+    penalty[0, 0] = 0.0
+    beta = np.zeros(design.shape[1])
+    beta[0] = logit(np.clip(np.array([target_N.mean()]), 1e-6, 1 - 1e-6))[0]
+    for _ in range(50):
+        p_N = sigmoid(design @ beta)
+        gradient = design.T @ (target_N - p_N) - penalty @ beta
+        hessian = (design * (p_N * (1 - p_N))[:, None]).T @ design + penalty + 1e-9 * np.eye(len(beta))
+        step = np.linalg.solve(hessian, gradient)
+        beta = beta + np.clip(step, -2.0, 2.0)
+        if np.abs(step).max() < 1e-9:
+            break
+    return beta
+
+
+def _loss(p_N: Floats, target_N: Floats) -> float:
+    p_N = np.clip(p_N, 1e-9, 1 - 1e-9)
+    return float(-(target_N * np.log(p_N) + (1 - target_N) * np.log1p(-p_N)).mean())
+
+
+def sigmoid(x: Floats) -> Floats:
+    """1 / (1 + exp(-x)) without overflow, float64."""
+    result: Floats = 0.5 * (1.0 + np.tanh(0.5 * x))
+    return result
+
+
+def logit(p: Floats) -> Floats:
+    """log(p / (1 - p)), float64."""
+    result: Floats = np.log(p) - np.log1p(-p)
+    return result

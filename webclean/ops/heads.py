@@ -1,0 +1,242 @@
+"""Cross-fitted linear heads: what a model that never saw an image's label says of it.
+
+Shapes: N images, C categories, D dims, F folds. Heads are trained on noisy labels, so they are kept
+simple, their regularisation is chosen on held-out noisy labels, and one temperature makes their
+probabilities mean what they say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Solver = Callable[[Any, Ints, Floats, Any, int, float], Floats]
+"""(x_train, label_train, weight_train, x_test, num_categories, strength) -> logits of x_test, (M, C)."""
+
+_TINY = 1e-300  # keeps log finite; far below any probability that a head gives
+_TEMPERATURES = np.geomspace(0.05, 80.0, 81)  # scales tried for logits, refined between neighbours
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Out-of-sample log-probabilities and how they were made."""
+
+    log_probability_NC: Floats
+    strength: float
+    scale: float
+    held_out_loss: float
+
+
+def cross_fit(
+    x: Any,
+    label_N: Ints,
+    fold_N: Ints,
+    num_categories: int,
+    solver: Solver,
+    strengths: Sequence[float],
+    weight_N: Floats | None = None,
+    on_fold: Callable[[], None] | None = None,
+) -> CrossFit:
+    """Judge each image by a head trained on the other folds only.
+
+    The strength is chosen inside the first fold's training images: the next fold is held out and the
+    strength with the lowest cross entropy on its noisy labels wins (ties: the first). The scale that
+    turns outputs into probabilities is fitted on all out-of-sample outputs, one number for all.
+
+    Args:
+        x: (N, D) rows, dense float or scipy CSR.
+        label_N: int64 noisy labels, 0..C-1.
+        fold_N: int64 fold of each image, 0..F-1, F >= 2; duplicates share one.
+        num_categories: C.
+        solver: trains a head and applies it.
+        strengths: regularisations to choose from, in the solver's own unit.
+        weight_N: float64 >= 0 training weights, default 1.
+        on_fold: called after each fold.
+
+    Returns:
+        CrossFit; log_probability_NC is float64, rows sum to 1 in probability.
+
+    Raises:
+        ValueError: shapes differ, or fewer than two folds.
+    """
+    num_folds = int(fold_N.max(initial=-1)) + 1
+    if num_folds < 2 or len(label_N) != x.shape[0] or len(fold_N) != len(label_N):
+        raise ValueError(f"need rows, labels and folds of one length and two folds; got {num_folds} folds")
+    weight_N = np.ones(len(label_N)) if weight_N is None else weight_N
+    strength = strengths[0]
+    if len(strengths) > 1:
+        held = fold_N == (1 % num_folds)
+        inner = ~held & (fold_N != 0) if num_folds > 2 else ~held
+        losses = [
+            best_scale(
+                solver(x[inner], label_N[inner], weight_N[inner], x[held], num_categories, candidate),
+                label_N[held],
+                weight_N[held],
+            )[1]
+            for candidate in strengths
+        ]
+        strength = strengths[int(np.argmin(losses))]
+    logits_NC = np.zeros((len(label_N), num_categories))
+    for fold in range(num_folds):
+        test = fold_N == fold
+        if test.any():
+            train = ~test
+            logits_NC[test] = solver(
+                x[train], label_N[train], weight_N[train], x[test], num_categories, strength
+            )
+        if on_fold is not None:
+            on_fold()
+    scale, loss = best_scale(logits_NC, label_N, weight_N)
+    return CrossFit(log_softmax(scale * logits_NC), strength, scale, loss)
+
+
+def best_scale(logits_NC: Floats, label_N: Ints, weight_N: Floats) -> tuple[float, float]:
+    """Scale (inverse temperature) of logits (N, C) of lowest weighted cross entropy, and that cross entropy."""
+
+    def loss(scale: float) -> float:
+        return cross_entropy(log_softmax(scale * logits_NC), label_N, weight_N)
+
+    losses = [loss(scale) for scale in _TEMPERATURES]
+    best = int(np.argmin(losses))
+    low, high = _TEMPERATURES[max(0, best - 1)], _TEMPERATURES[min(len(_TEMPERATURES) - 1, best + 1)]
+    fine = np.geomspace(low, high, 9)
+    fine_losses = [loss(scale) for scale in fine]
+    chosen = int(np.argmin(fine_losses))
+    return float(fine[chosen]), float(fine_losses[chosen])
+
+
+def cross_entropy(log_probability_NC: Floats, label_N: Ints, weight_N: Floats) -> float:
+    """Weighted mean of -log p(label); 0 without weight."""
+    total = float(weight_N.sum())
+    if total == 0.0:
+        return 0.0
+    picked_N = log_probability_NC[np.arange(len(label_N)), label_N]
+    return float(-(weight_N * picked_N).sum() / total)
+
+
+def log_softmax(logits_NC: Floats) -> Floats:
+    """Row-wise log softmax, float64."""
+    shifted_NC = logits_NC - logits_NC.max(axis=1, keepdims=True)
+    result: Floats = shifted_NC - np.log(np.exp(shifted_NC).sum(axis=1, keepdims=True))
+    return result
+
+
+def log_margin(log_probability_NC: Floats, label_N: Ints) -> Floats:
+    """log p(label) - log max of the others, float64 (N,); 0 where there is one category only."""
+    if log_probability_NC.shape[1] < 2:
+        return np.zeros(len(label_N))
+    rows = np.arange(len(label_N))
+    others_NC = log_probability_NC.copy()
+    others_NC[rows, label_N] = -np.inf
+    result: Floats = log_probability_NC[rows, label_N] - others_NC.max(axis=1)
+    return result
+
+
+def ridge(x_train: Any, label_N: Ints, weight_N: Floats, x_test: Any, num: int, strength: float) -> Floats:
+    """Weighted least squares on one-hot labels with an L2 penalty, by conjugate gradients.
+
+    Squared loss cannot be pulled arbitrarily far by one wrong label, and the sparse rows of a text are
+    never made dense: each step costs two products with the matrix.
+
+    Args:
+        strength: penalty on the weights, for rows of norm about 1.
+
+    Returns:
+        Estimates of the one-hot labels of x_test, float64 (M, C).
+    """
+    total = weight_N.sum()
+    onehot_NC = np.zeros((len(label_N), num))
+    onehot_NC[np.arange(len(label_N)), label_N] = 1.0
+    if total == 0.0:
+        return np.zeros((x_test.shape[0], num))
+    prior_C = weight_N @ onehot_NC / total
+    residual_NC = weight_N[:, None] * (onehot_NC - prior_C)
+
+    def normal(beta_DC: Floats) -> Floats:
+        product: Floats = x_train.T @ (weight_N[:, None] * (x_train @ beta_DC)) + strength * beta_DC
+        return product
+
+    beta_DC = _conjugate_gradients(normal, np.asarray(x_train.T @ residual_NC))
+    result: Floats = np.asarray(x_test @ beta_DC) + prior_C
+    return result
+
+
+def _conjugate_gradients(
+    normal: Callable[[Floats], Floats], target_DC: Floats, steps: int = 100, tolerance: float = 1e-4
+) -> Floats:
+    """Solve normal(beta) = target, each column on its own, to a relative residual of `tolerance`."""
+    beta = np.zeros_like(target_DC)
+    residual = target_DC.copy()
+    direction = residual.copy()
+    norm = (residual**2).sum(axis=0)
+    goal = tolerance**2 * np.maximum(norm, _TINY)
+    for _ in range(steps):
+        active = norm > goal
+        if not active.any():
+            break
+        image = normal(direction)
+        curvature = (direction * image).sum(axis=0)
+        step = np.where(active, norm / np.maximum(curvature, _TINY), 0.0)
+        beta += step * direction
+        residual -= step * image
+        following = (residual**2).sum(axis=0)
+        direction = residual + np.where(active, following / np.maximum(norm, _TINY), 0.0) * direction
+        norm = following
+    return beta
+
+
+def logistic(x_train: Any, label_N: Ints, weight_N: Floats, x_test: Any, num: int, strength: float) -> Floats:
+    """Multinomial logistic regression (scikit-learn, L-BFGS); strength is its `C`.
+
+    A category without a training image gets the logit of a probability of 1e-12.
+
+    Returns:
+        log-probabilities of x_test, float64 (M, C).
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    present = np.unique(label_N[weight_N > 0])
+    logits = np.full((x_test.shape[0], num), np.log(1e-12))
+    if len(present) == 0:
+        return np.zeros((x_test.shape[0], num))
+    if len(present) == 1:
+        logits[:, present[0]] = 0.0
+        return logits
+    used = weight_N > 0
+    model = LogisticRegression(C=strength, max_iter=300, tol=1e-3)
+    model.fit(x_train[used], label_N[used], sample_weight=weight_N[used])
+    logits[:, model.classes_] = np.log(np.maximum(model.predict_proba(x_test), 1e-12))
+    return logits
+
+
+def standardise(x_ND: NDArray[np.floating[Any]], num_dims: int) -> Floats:
+    """Unit rows, standardised columns, rotated onto their leading principal directions.
+
+    No label is used. The rotation keeps what a strongly regularised head can use and makes it many
+    times cheaper to fit.
+
+    Args:
+        x_ND: features, any float dtype.
+        num_dims: directions kept.
+
+    Returns:
+        float64 (N, min(D, num_dims)).
+    """
+    rows = np.asarray(x_ND, dtype=np.float64)
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    rows -= rows.mean(axis=0)
+    rows /= np.maximum(rows.std(axis=0), 1e-9)
+    if rows.shape[1] <= num_dims:
+        return rows
+    _, vectors = np.linalg.eigh(rows.T @ rows)
+    leading = vectors[:, ::-1][:, :num_dims]
+    # The sign of an eigenvector is free: fixed here so that the numbers do not depend on the solver.
+    signs = np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
+    result: Floats = rows @ (leading * np.where(signs == 0, 1.0, signs))
+    return result

@@ -1,0 +1,151 @@
+"""P(label right) from a judge's predictions, without one trusted label.
+
+A judge gives every image a margin: log p(label) - log max p(other). How low the margins of wrong labels
+are cannot be seen directly, since nobody says which labels are wrong - but it can be made: give an image
+another label than its own and look at the margin it gets. These injected margins have the density f0 of
+wrong labels; the observed ones mix f0 with that of the right labels,
+
+    f = (1 - k) f1 + k f0          k = share of wrong labels
+
+so k <= f/f0 everywhere, and far to the left, where right labels hardly come, f/f0 reaches it. Then
+P(wrong | margin) = k f0(margin) / f(margin), made monotone. The injected labels follow the crawl's own
+confusions, which are learnt in a few rounds. Nothing assumes a shape of the margins: a crawl without
+wrong labels gets k near 0 and stays whole, where a two-component mixture would cut it in half.
+
+Shapes: N images, C categories, B bins of the margin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+MARGIN_LIMIT = 40.0  # margins are clipped there: e^40 is certainty
+NUM_BINS = 3200
+ROUNDS = 8  # of learning which category is mistaken for which; the share moves by < 0.002 after 5
+TAILS = np.linspace(0.1, 0.9, 30)  # left shares of f0 at which f/f0 is looked at
+CERTAINTY = 1e-3  # no margin alone makes us surer than this
+TILT = 0.05  # log-odds per unit of margin that keep the order where the monotone fit is flat
+_CHUNK_ROWS = 65536
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """p_right_N: float64 (N,) in (0, 1); wrong_share: k in [0, 1]; confusion_CC: true x label, rows sum 1."""
+
+    p_right_N: Floats
+    wrong_share: float
+    confusion_CC: Floats
+
+
+def margins_under_every_label(log_probability_NC: Floats) -> Floats:
+    """The margin each image would have under each category, float64 (N, C), clipped to +-40.
+
+    Raises:
+        ValueError: fewer than two categories.
+    """
+    if log_probability_NC.shape[1] < 2:
+        raise ValueError("a margin needs two categories")
+    two_N2 = np.partition(log_probability_NC, -2, axis=1)[:, -2:]
+    second_N1, best_N1 = two_N2[:, :1], two_N2[:, 1:]
+    is_best_NC = log_probability_NC == best_N1
+    margins_NC = log_probability_NC - np.where(is_best_NC, second_N1, best_N1)
+    result: Floats = np.clip(margins_NC, -MARGIN_LIMIT, MARGIN_LIMIT)
+    return result
+
+
+def calibrate(log_probability_NC: Floats, label_N: Ints) -> Calibration:
+    """P(label right) of every image from out-of-sample log-probabilities.
+
+    Args:
+        log_probability_NC: (N, C) float, of a judge that never saw the image's own label.
+        label_N: int64 labels, 0..C-1.
+
+    Raises:
+        ValueError: no image, fewer than two categories, or shapes differ.
+    """
+    num, num_categories = log_probability_NC.shape
+    if num == 0 or num_categories < 2 or label_N.shape != (num,):
+        raise ValueError(f"cannot calibrate {num} images, {num_categories} categories")
+    margin_N = np.empty(num)
+    suggested_N = np.empty(num, dtype=np.int64)
+    for rows in _chunks(num):
+        log_p = np.asarray(log_probability_NC[rows], dtype=np.float64)
+        own = label_N[rows]
+        margin_N[rows] = margins_under_every_label(log_p)[np.arange(len(own)), own]
+        log_p = log_p.copy()
+        log_p[np.arange(len(own)), own] = -np.inf
+        suggested_N[rows] = log_p.argmax(axis=1)
+    observed_B = np.bincount(_bins(margin_N), minlength=NUM_BINS) / num
+    p_right_N = 1.0 / (1.0 + np.exp(-margin_N))
+    confusion_CC = np.full((num_categories, num_categories), 1.0)
+    share = 0.0
+    for _ in range(ROUNDS):
+        np.fill_diagonal(confusion_CC, 0.0)
+        confusion_CC = confusion_CC / confusion_CC.sum(axis=1, keepdims=True)
+        injected_B = _injected(log_probability_NC, label_N, p_right_N, confusion_CC)
+        share = _share(observed_B, injected_B)
+        log_odds_B = _log_odds(observed_B, injected_B, share)
+        p_right_N = 1.0 / (1.0 + np.exp(-(np.interp(margin_N, _centers(), log_odds_B) + TILT * margin_N)))
+        wrong_N = (1.0 - p_right_N) * (margin_N < 0)
+        confusion_CC = np.zeros((num_categories, num_categories))
+        np.add.at(confusion_CC, (suggested_N, label_N), wrong_N)
+        # Some of a category's mistakes go anywhere, so that a confusion not yet seen stays possible.
+        confusion_CC += 0.3 * confusion_CC.sum(axis=1, keepdims=True) / num_categories + 1e-3
+    np.fill_diagonal(confusion_CC, 0.0)
+    confusion_CC = confusion_CC / confusion_CC.sum(axis=1, keepdims=True)
+    return Calibration(p_right_N, share, confusion_CC)
+
+
+def _chunks(num: int) -> list[slice]:
+    return [slice(i, min(num, i + _CHUNK_ROWS)) for i in range(0, num, _CHUNK_ROWS)]
+
+
+def _centers() -> Floats:
+    width = 2 * MARGIN_LIMIT / NUM_BINS
+    result: Floats = -MARGIN_LIMIT + width * (np.arange(NUM_BINS) + 0.5)
+    return result
+
+
+def _bins(margin: Floats) -> Ints:
+    width = 2 * MARGIN_LIMIT / NUM_BINS
+    return np.clip(((margin + MARGIN_LIMIT) / width).astype(np.int64), 0, NUM_BINS - 1)
+
+
+def _injected(log_probability_NC: Floats, label_N: Ints, p_right_N: Floats, confusion_CC: Floats) -> Floats:
+    """Histogram f0: likely-right images under labels drawn from the confusions of their category."""
+    histogram_B = np.zeros(NUM_BINS)
+    for rows in _chunks(len(label_N)):
+        margins = margins_under_every_label(np.asarray(log_probability_NC[rows], dtype=np.float64))
+        weights = p_right_N[rows, None] * confusion_CC[label_N[rows]]
+        histogram_B += np.bincount(_bins(margins).ravel(), weights=weights.ravel(), minlength=NUM_BINS)
+    total = histogram_B.sum()
+    return histogram_B / total if total > 0 else np.full(NUM_BINS, 1.0 / NUM_BINS)
+
+
+def _share(observed_B: Floats, injected_B: Floats) -> float:
+    """The smallest ratio F/F0 of the left tails: right labels can only raise it."""
+    below, below0 = np.cumsum(observed_B), np.cumsum(injected_B)
+    place = np.searchsorted(below0, TAILS)
+    place = np.minimum(place, NUM_BINS - 1)
+    return float(min(1.0, (below[place] / np.maximum(below0[place], 1e-12)).min()))
+
+
+def _log_odds(observed_B: Floats, injected_B: Floats, share: float) -> Floats:
+    """Log-odds of a right label in each bin, from a monotone estimate of f0/f."""
+    from sklearn.isotonic import IsotonicRegression
+
+    both_B = observed_B + injected_B
+    used = both_B > 0
+    centers = _centers()
+    fit = IsotonicRegression(increasing=False, y_min=1e-4, y_max=1 - 1e-4, out_of_bounds="clip")
+    fit.fit(centers[used], injected_B[used] / both_B[used], sample_weight=both_B[used])
+    part_B = fit.predict(centers)
+    p_wrong_B = np.clip(share * part_B / (1.0 - part_B), CERTAINTY, 1.0 - CERTAINTY)
+    result: Floats = np.log1p(-p_wrong_B) - np.log(p_wrong_B)
+    return result

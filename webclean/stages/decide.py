@@ -1,0 +1,241 @@
+"""The last step: one score from all evidence, keep or drop, one reason each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from webclean import schema
+from webclean.config import DecideConfig
+from webclean.io import tables
+from webclean.ops import policies
+from webclean.ops.clean_score import Evidence, Score, combine
+from webclean.stages.base import Context, Counts
+from webclean.stages.judged import Usable, read_predictions, read_usable
+from webclean.stages.rows import Categories, Follow, floats
+
+_GROUPS = {"image": ("judge", "neighbors", "topic"), "text": ("mass", "text-judge")}
+_FOLDS = 5
+
+
+def run(config: DecideConfig, context: Context) -> Counts:
+    """Write decisions/<name>: one row for every image, with its score, the parts of it and its reason.
+
+    The scores are computed on arrays of a few numbers per image and category, all in memory.
+    """
+    run_dir = context.run
+    categories = Categories(run_dir)
+    usable = read_usable(run_dir)
+    wanted = _wanted(config)
+    evidence = _gather(config, context, usable, wanted)
+    fold_N = usable.folds(_FOLDS, context.seed) if len(usable.label_N) > 1 else np.zeros(1, dtype=np.int64)
+    score = combine(
+        evidence,
+        usable.label_N,
+        fold_N[: len(usable.label_N)],
+        usable.num_categories,
+        neighbor_weight=config.neighbor_weight,
+        topic_middle=config.topic_middle,
+    )
+    counts = _write(config, context, usable, score, categories)
+    context.result |= _told(score, usable, categories)
+    return counts
+
+
+def _wanted(config: DecideConfig) -> set[str]:
+    if not config.evidence:
+        return {"judge", "neighbors", "topic", "rank", "mass", "text-judge", "somnet"}
+    return {part for name in config.evidence for part in _GROUPS.get(name, (name,))}
+
+
+def _gather(config: DecideConfig, context: Context, usable: Usable, wanted: set[str]) -> Evidence:
+    """Read what was asked for and is there."""
+    run_dir, num = context.run, len(usable.image_ids)
+    missing = np.full(num, np.nan)
+
+    def judge(name: str, part: str) -> Any:
+        artefact = schema.predictions_path(name, config.round)
+        if part not in wanted or not context.has(artefact):
+            return None
+        return read_predictions(run_dir, artefact, usable.num_categories)
+
+    head, neighbors, text_judge = (
+        judge(schema.JUDGE_IMAGE, "judge"),
+        judge(schema.JUDGE_NEIGHBORS, "neighbors"),
+        judge(schema.JUDGE_TEXT, "text-judge"),
+    )
+    topic = judge(schema.JUDGE_NEIGHBORS, "topic")
+    rank_N = missing
+    if "rank" in wanted and context.has(schema.stage1_path(config.round)):
+        rank_N = _of_usable(
+            context, usable, schema.stage1_path(config.round), schema.STAGE1_TABLE, schema.RANK_PERCENTILE
+        )
+    mass_N = missing
+    if "mass" in wanted and context.has(schema.TEXT):
+        mass_N = _of_usable(context, usable, schema.TEXT, schema.TEXT_TABLE, schema.TEXT_MASS)
+    somnet_N = missing
+    model = f"{schema.model_path(config.model)}/predictions"
+    if "somnet" in wanted and context.has(model):
+        rows = tables.read(
+            run_dir,
+            model,
+            schema.MODEL_PREDICTIONS_TABLE,
+            (schema.IMAGE_ID, schema.SOMNET_SCORE, schema.IN_SAMPLE),
+        )
+        if any(rows.column(schema.IN_SAMPLE).to_pylist()):
+            context.note(f"{model} are in sample: a score that has seen the labels is left out")
+        else:
+            somnet_N = floats(rows.column(schema.SOMNET_SCORE))
+    return Evidence(
+        judge_NC=_known(head),
+        neighbors_NC=_known(neighbors),
+        text_judge_NC=None
+        if text_judge is None or not text_judge.known_N.any()
+        else text_judge.log_probability_NC,
+        has_text_N=np.zeros(num, dtype=bool) if text_judge is None else text_judge.known_N,
+        similarity_N=missing if topic is None else topic.similarity_N,
+        rank_percentile_N=rank_N,
+        text_mass_N=mass_N,
+        somnet_N=somnet_N,
+    )
+
+
+def _known(judgement: Any) -> NDArray[np.float64] | None:
+    return None if judgement is None or not judgement.known_N.any() else judgement.log_probability_NC
+
+
+def _of_usable(
+    context: Context, usable: Usable, artefact: str, table: schema.Table, column: str
+) -> NDArray[np.float64]:
+    """A column of an artefact with a row for every image, at the usable ones; null is NaN."""
+    follow = Follow(context.run, artefact, table, (column,))
+    pieces = []
+    for part in tables.iter_parts(
+        context.run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, schema.STATUS)
+    ):
+        value = floats(follow.take(part.column(schema.IMAGE_ID)).column(column))
+        ok = np.asarray(part.column(schema.STATUS).to_pylist()) == schema.STATUS_OK
+        pieces.append(value[ok])
+    return np.concatenate(pieces)
+
+
+@dataclass(frozen=True)
+class _Copies:
+    group_M: NDArray[np.int64]
+    keeper_M: NDArray[np.bool_]
+    against_M: NDArray[np.bool_]
+
+
+def _copies(context: Context, image_ids: list[str]) -> _Copies:
+    index = {image_id: i for i, image_id in enumerate(image_ids)}
+    group = np.full(len(image_ids), policies.NO_GROUP, dtype=np.int64)
+    keeper = np.zeros(len(image_ids), dtype=bool)
+    against = np.zeros(len(image_ids), dtype=bool)
+    columns = (schema.IMAGE_ID, schema.GROUP, schema.KEEPER_ID, schema.AGAINST)
+    if tables.part_names(context.run, schema.DUPLICATES):
+        for part in tables.iter_parts(context.run, schema.DUPLICATES, schema.DUPLICATES_TABLE, columns):
+            for row in part.to_pylist():
+                i = index[row[schema.IMAGE_ID]]
+                group[i] = row[schema.GROUP]
+                keeper[i] = row[schema.KEEPER_ID] == row[schema.IMAGE_ID]
+                against[i] = row[schema.AGAINST] is not None
+    return _Copies(group, keeper, against)
+
+
+def _write(
+    config: DecideConfig, context: Context, usable: Usable, score: Score, categories: Categories
+) -> Counts:
+    """Spread the usable images' scores over all images, settle copies, apply the policy, write."""
+    import pyarrow as pa
+
+    rows = tables.read(
+        context.run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, schema.CATEGORY, schema.STATUS)
+    )
+    image_ids = rows.column(schema.IMAGE_ID).to_pylist()
+    status = rows.column(schema.STATUS).to_pylist()
+    category_M = categories.encode(rows.column(schema.CATEGORY))
+    ok_M = np.asarray(status) == schema.STATUS_OK
+
+    def spread(value_N: NDArray[Any]) -> NDArray[np.float64]:
+        value_M = np.full(len(image_ids), np.nan)
+        value_M[ok_M] = value_N
+        return value_M
+
+    clean_M = spread(score.clean_N)
+    copies = _copies(context, image_ids)
+    usable_group_M = np.where(ok_M, copies.group_M, policies.NO_GROUP)
+    settled = policies.settle_groups(usable_group_M, copies.keeper_M, category_M, clean_M)
+    verdicts = policies.decide_keep(
+        clean_M,
+        category_M,
+        status,
+        settled.duplicate_drop_N,
+        settled.conflict_drop_N,
+        copies.against_M,
+        policies.Policy(threshold=config.keep_threshold),
+    )
+    weight_M = np.where(verdicts.keep_N, _weights(config, context, clean_M), 0.0)
+    suggested_M = np.full(len(image_ids), -1, dtype=np.int64)
+    suggested_M[ok_M] = np.where(score.suggested_probability_N > score.clean_N, score.suggested_N, -1)
+    names = np.array([categories.name_of.get(int(code)) for code in suggested_M], dtype=object)
+    columns: dict[str, Any] = {
+        schema.IMAGE_ID: image_ids,
+        schema.KEEP: verdicts.keep_N,
+        schema.WEIGHT: weight_M,
+        schema.CLEAN_SCORE: clean_M,
+        schema.P_RANK: spread(score.p_rank_N),
+        schema.P_TEXT: spread(score.p_mass_N),
+        schema.P_TEXT_JUDGE: spread(score.p_text_judge_N),
+        schema.P_JUDGE: spread(score.p_judge_N),
+        schema.P_NEIGHBORS: spread(score.p_neighbors_N),
+        schema.P_TOPIC: spread(score.p_topic_N),
+        schema.P_SOMNET: spread(score.p_somnet_N),
+        schema.REASON: verdicts.reason_N.tolist(),
+        schema.SUGGESTED_CATEGORY: names.tolist(),
+        schema.SUGGESTED_PROBABILITY: np.where(
+            suggested_M >= 0, spread(score.suggested_probability_N), np.nan
+        ),
+    }
+    for index, start in enumerate(range(0, len(image_ids), tables.PART_ROWS)):
+        part: dict[str, Any] = {}
+        for name, values in columns.items():
+            piece = values[start : start + tables.PART_ROWS]
+            is_float = isinstance(piece, np.ndarray) and piece.dtype.kind == "f"
+            part[name] = pa.array(piece, mask=np.isnan(piece)) if is_float else piece
+        tables.write_part(
+            context.run, schema.decisions_path(config.name), index, part, schema.DECISIONS_TABLE
+        )
+    reasons = Counter(verdicts.reason_N[~verdicts.keep_N].tolist())
+    return Counts(
+        total=len(image_ids), forwarded=int(verdicts.keep_N.sum()), dropped=dict(sorted(reasons.items()))
+    )
+
+
+def _weights(config: DecideConfig, context: Context, clean_M: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Training weight of each image if it is kept; an image nobody judged counts fully."""
+    clean = np.where(np.isnan(clean_M), 1.0, clean_M)
+    artefact = schema.stage2_path(config.round)
+    if config.weight_by == "clean-score" or not context.has(artefact):
+        return clean
+    stages = floats(
+        tables.read(context.run, artefact, schema.STAGE2_TABLE, (schema.WEIGHT,)).column(schema.WEIGHT)
+    )
+    return stages if config.weight_by == "stages" else stages * clean
+
+
+def _told(score: Score, usable: Usable, categories: Categories) -> dict[str, Any]:
+    """What a person wants to know: what each evidence was worth, and how much is wrong where."""
+    wrong_C = np.bincount(usable.label_N, 1.0 - score.clean_N, minlength=usable.num_categories)
+    count_C = np.bincount(usable.label_N, minlength=usable.num_categories)
+    share_C = np.divide(wrong_C, count_C, out=np.full(len(wrong_C), np.nan), where=count_C > 0)
+    return {
+        "no_judge": score.no_judge,
+        "main_view": score.main_view,
+        "evidence": score.told,
+        "wrong_share": round(float((1.0 - score.clean_N).mean()), 4) if len(score.clean_N) else None,
+        "wrong_share_by_category": categories.by_name(share_C),
+    }

@@ -1,0 +1,204 @@
+"""What all judges share: the labels of the usable images, their folds, and the predictions they write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from webclean import schema
+from webclean.io import tables
+from webclean.io.run_dir import RunDir
+from webclean.ops.folds import grouped_folds
+from webclean.ops.heads import log_margin
+from webclean.stages.base import Context
+from webclean.stages.rows import Categories, flags, floats, padded
+
+FOLD_SALT = 0x0F01D  # folds have a random stream of their own
+_FLOOR = 1e-37  # float32 holds no smaller normal number; a category never has probability 0
+
+
+@dataclass(frozen=True)
+class Usable:
+    """The images of status ok, in image order. Per image: N; per part of `images`: how many are usable."""
+
+    image_ids: list[str]
+    label_N: NDArray[np.int64]
+    group_N: NDArray[np.int64]
+    part_sizes: list[int]
+    num_images: int
+    num_categories: int
+
+    @property
+    def can_judge(self) -> bool:
+        """Whether there are two labels to tell apart, and two images that are no copies of each other."""
+        return len(np.unique(self.label_N)) > 1
+
+    def folds(self, num_folds: int, seed: int) -> NDArray[np.int64]:
+        """int64 fold of each image; copies share one. Fewer folds where a crawl has fewer images."""
+        rng = np.random.default_rng([seed, FOLD_SALT])
+        return grouped_folds(self.label_N, self.group_N, max(2, min(num_folds, len(self.label_N))), rng)
+
+
+def read_usable(run: RunDir) -> Usable:
+    """Labels and duplicate groups of the usable images: a few numbers an image, all in memory."""
+    categories = Categories(run)
+    group_of: dict[str, int] = {}
+    columns = (schema.IMAGE_ID, schema.GROUP)
+    if tables.part_names(run, schema.DUPLICATES):
+        for part in tables.iter_parts(run, schema.DUPLICATES, schema.DUPLICATES_TABLE, columns):
+            group_of.update(zip(*(part.column(name).to_pylist() for name in columns), strict=True))
+    ids: list[str] = []
+    labels: list[NDArray[np.int64]] = []
+    sizes: list[int] = []
+    total = 0
+    for part in tables.iter_parts(
+        run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, schema.CATEGORY, schema.STATUS)
+    ):
+        total += part.num_rows
+        ok = part.filter(np.asarray(part.column(schema.STATUS).to_pylist()) == schema.STATUS_OK)
+        ids.extend(ok.column(schema.IMAGE_ID).to_pylist())
+        labels.append(categories.encode(ok.column(schema.CATEGORY)))
+        sizes.append(ok.num_rows)
+    group_N = np.array([group_of.get(image_id, -1) for image_id in ids], dtype=np.int64)
+    label_N = np.concatenate(labels) if labels else np.zeros(0, dtype=np.int64)
+    return Usable(ids, label_N, group_N, sizes, total, categories.num)
+
+
+def training_weights(context: Context, round_: int, usable: Usable) -> NDArray[np.float64]:
+    """Weights of the usable images in this round's training: 1 in the first, stage 2 of the round before.
+
+    A weight tells how far to believe a label; the mean over a category is brought to 1, so that a
+    category with many doubts does not vanish from the judge's view.
+    """
+    if round_ <= 1:
+        return np.ones(len(usable.label_N))
+    rows = tables.read(context.run, schema.stage2_path(round_ - 1), schema.STAGE2_TABLE)
+    weight_of = dict(
+        zip(rows.column(schema.IMAGE_ID).to_pylist(), floats(rows.column(schema.WEIGHT)), strict=True)
+    )
+    weight_N = np.array([weight_of[image_id] for image_id in usable.image_ids])
+    total_C = np.bincount(usable.label_N, weight_N, minlength=usable.num_categories)
+    count_C = np.bincount(usable.label_N, minlength=usable.num_categories)
+    mean_C = np.divide(total_C, count_C, out=np.ones_like(total_C), where=count_C > 0)
+    result: NDArray[np.float64] = weight_N / np.where(mean_C > 0, mean_C, 1.0)[usable.label_N]
+    return result
+
+
+def read_features(run: RunDir, name: str, usable: Usable) -> NDArray[np.float32]:
+    """The feature vectors of the usable images, float32 (N, D).
+
+    Held whole: a linear head needs all rows; a million images of 1,280 numbers take 5 GB.
+    """
+    artefact = schema.features_path(name)
+    width = tables.part_schema(run, artefact).field(schema.VECTOR).type.list_size
+    table = schema.features_table(width)
+    features_ND = np.empty((len(usable.image_ids), width), dtype=np.float32)
+    start = 0
+    for part in tables.iter_parts(run, artefact, table, (schema.VECTOR,)):
+        vectors = part.column(schema.VECTOR).combine_chunks()
+        rows = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+        features_ND[start : start + len(rows)] = rows
+        start += len(rows)
+    if start != len(features_ND):
+        raise AssertionError(f"{artefact} has {start} rows for {len(features_ND)} usable images")
+    return features_ND
+
+
+def write_predictions(
+    run: RunDir,
+    artefact: str,
+    usable: Usable,
+    log_probability_NC: NDArray[np.float64] | None,
+    fold_N: NDArray[np.int64] | None,
+    *,
+    top: int,
+    unknown_N: NDArray[np.bool_] | None = None,
+    similarity_N: NDArray[np.float64] | None = None,
+) -> None:
+    """Write the predictions of a judge, one row per usable image, in the parts of `images`.
+
+    Args:
+        run: the run folder.
+        artefact: where to.
+        usable: the images.
+        log_probability_NC: out-of-sample log-probabilities; None where nothing could be judged.
+        fold_N: fold in which each image was judged.
+        top: most likely categories stored per image.
+        unknown_N: images about which the judge knows nothing (no text): no margin, fold -1.
+        similarity_N: mean cosine to the nearest images, for the neighbours' judge.
+    """
+    import pyarrow as pa
+
+    num = len(usable.image_ids)
+    unknown_N = np.zeros(num, dtype=bool) if unknown_N is None else unknown_N
+    if log_probability_NC is None:
+        unknown_N = np.ones(num, dtype=bool)
+        log_probability_NC = np.zeros((num, 0))
+    fold_N = np.where(unknown_N, -1, np.full(num, -1) if fold_N is None else fold_N)
+    margin_N = np.zeros(num) if unknown_N.all() else log_margin(log_probability_NC, usable.label_N)
+    start = 0
+    for index, size in enumerate(usable.part_sizes):
+        rows = slice(start, start + size)
+        start += size
+        log_p = log_probability_NC[rows]
+        label = usable.label_N[rows]
+        unknown = unknown_N[rows]
+        kept = min(top, log_p.shape[1])
+        order = np.argsort(-log_p, axis=1, kind="stable")[:, :kept].astype(np.int32)
+        probability = np.maximum(np.exp(np.take_along_axis(log_p, order, axis=1)), _FLOOR)
+        counts = np.where(unknown, 0, kept)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        if log_p.shape[1]:
+            p_label = np.exp(log_p[np.arange(size), label])
+            others = log_p.copy()
+            others[np.arange(size), label] = -np.inf
+            suggested = others.argmax(axis=1).astype(np.int32)
+        else:
+            p_label, suggested = np.zeros(size), np.zeros(size, dtype=np.int32)
+        no_other = unknown | (log_p.shape[1] < 2)
+        similarity = np.full(size, np.nan) if similarity_N is None else similarity_N[rows]
+        data: dict[str, Any] = {
+            schema.IMAGE_ID: usable.image_ids[rows],
+            schema.FOLD: fold_N[rows].astype(np.int32),
+            schema.TOP_CATEGORIES: pa.ListArray.from_arrays(offsets, order[~unknown].ravel()),
+            schema.TOP_PROBABILITIES: pa.ListArray.from_arrays(
+                offsets, probability[~unknown].ravel().astype(np.float32)
+            ),
+            schema.LABEL_PROBABILITY: pa.array(p_label, mask=unknown),
+            schema.LOG_MARGIN: pa.array(margin_N[rows], mask=unknown),
+            schema.SUGGESTED: pa.array(suggested, mask=no_other),
+            schema.SIMILARITY: pa.array(similarity, mask=~np.isfinite(similarity)),
+            schema.IN_SAMPLE: np.zeros(size, dtype=bool),
+        }
+        tables.write_part(run, artefact, index, data, schema.PREDICTIONS_TABLE)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A judge's table read back: log_probability_NC float64; known_N bool; similarity_N, NaN where not there."""
+
+    log_probability_NC: NDArray[np.float64]
+    known_N: NDArray[np.bool_]
+    similarity_N: NDArray[np.float64]
+
+
+def read_predictions(run: RunDir, artefact: str, num_categories: int) -> Judgement:
+    """Dense log-probabilities of a judge; what is not among its top categories is shared evenly."""
+    from webclean.ops.match_scores import dense_predictions
+
+    pieces, known, similarity = [], [], []
+    for part in tables.iter_parts(run, artefact, schema.PREDICTIONS_TABLE):
+        lists = part.column(schema.TOP_CATEGORIES)
+        width = max((len(v) for v in lists.to_pylist()), default=0)
+        top = padded(lists, width, -1, np.int64)
+        probability = padded(part.column(schema.TOP_PROBABILITIES), width, 0.0, np.float64)
+        dense = dense_predictions(top, probability, num_categories)
+        pieces.append(np.log(np.maximum(dense, _FLOOR)))
+        known.append(np.isfinite(floats(part.column(schema.LOG_MARGIN))))
+        similarity.append(floats(part.column(schema.SIMILARITY)))
+        if flags(part.column(schema.IN_SAMPLE)).any():
+            raise AssertionError(f"{artefact} holds in-sample predictions")
+    return Judgement(np.concatenate(pieces), np.concatenate(known), np.concatenate(similarity))

@@ -1,0 +1,72 @@
+"""A survey of a run folder: what stands, what is stale, what comes next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from webclean import schema
+from webclean.errors import ArtifactMissingError
+from webclean.io.lock import LOCK_FILE
+from webclean.io.run_dir import RunDir
+from webclean.stages.base import PENDING, committed, staleness
+
+_DEPTH = 3
+
+
+def survey(run: RunDir) -> dict[str, Any]:
+    """Every artefact with its state (`fresh`, `stale: why`, `unfinished`), the lock, and the next command.
+
+    Raises:
+        ArtifactMissingError: there is no such run folder.
+    """
+    if not run.exists():
+        raise ArtifactMissingError(
+            f"{run.url} does not exist", hint=f"webclean ingest SOURCE {run.url} makes it"
+        )
+    rows = []
+    for artefact in _artefacts(run, "", _DEPTH):
+        record = committed(run, artefact)
+        if record is None:
+            rows.append(
+                {"artefact": artefact, "state": "unfinished", "total": None, "forwarded": None, "seconds": None}
+            )
+            continue
+        stale = staleness(run, artefact)
+        rows.append(
+            {
+                "artefact": artefact,
+                "state": "fresh" if stale is None else f"stale: {stale}",
+                "total": record["counts"]["total"],
+                "forwarded": record["counts"]["forwarded"],
+                "seconds": round(record["clock"]["seconds"], 1),
+            }
+        )
+    lock = run.read_json(LOCK_FILE) if run.exists(LOCK_FILE) else None
+    return {"run": run.url, "artefacts": rows, "lock": lock, "next": _next(run, rows)}
+
+
+def _artefacts(run: RunDir, folder: str, depth: int) -> list[str]:
+    found = []
+    for name in run.list(folder):
+        path = f"{folder}/{name}".lstrip("/")
+        if name.startswith(".") or depth == 0 or "." in name:
+            continue
+        inside = run.list(path)
+        if schema.RUN_JSON in inside or PENDING in inside:
+            found.append(path)
+        found.extend(_artefacts(run, path, depth - 1))
+    return found
+
+
+def _next(run: RunDir, rows: list[dict[str, Any]]) -> str:
+    from webclean.stages.base import command_for
+
+    states = {row["artefact"]: row["state"] for row in rows}
+    for artefact, state in states.items():
+        if state != "fresh":
+            return command_for(artefact, run)
+    if schema.DUPLICATES not in states:
+        return f"webclean ingest SOURCE {run.url}"
+    if not any(name.startswith(f"{schema.DECISIONS}/") for name in states):
+        return f"webclean weight {run.url}"
+    return f"webclean export {run.url} OUT"
