@@ -37,6 +37,7 @@ means: plain colours, blank pages."""
 _GROUND_TOLERANCE: Final = 12.0  # levels in which a border pixel may differ from the ground
 _PLAIN_BORDER: Final = 0.7  # share of the border that is ground in a cut-out
 _SCENE_COLOR: Final = 10.0  # mean chroma difference of a scene's copy, levels; edits of photos stay below 7
+_LEAST_GAIN: Final = 0.7  # each of a pair is made at most this much paler or stronger
 _CUTOUT_PEAK: Final = 20.0  # largest difference of one pixel of a cut-out's copy, levels
 _LAX: Final = 2.0  # how much further from the representative than from a neighbour a member may be
 _NO_ENERGY: Final = 1e-9
@@ -207,7 +208,7 @@ def verify(
             correlation_P[rows] = correlation
             for kind in (True, False):
                 near = correlation >= bars.correlation
-                near &= (first.cutout_N[a] & second.cutout_N[b]) == kind
+                near &= (first.cutout_N[a] | second.cutout_N[b]) == kind
                 verdict_P[rows[near]] = _same_pixels(
                     first, second, a[near], b[near], view, bars.cutout_residual if kind else None
                 )
@@ -232,9 +233,14 @@ def _same_pixels(
 
 
 def _same_colors(a_PSSC: NDArray[np.float32], b_PSSC: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Chroma (RGB less grey) without its mean, which a new white balance may move."""
-    difference = a_PSSC - b_PSSC  # chroma is linear, so the difference's chroma is the chroma's difference
-    difference -= (difference @ _LUMA)[..., None]
+    """Chroma (RGB less grey) at equal contrast and without its mean, which a new white balance may move."""
+    contrast_a_P, contrast_b_P = ((x @ _LUMA).std(axis=(1, 2)) for x in (a_PSSC, b_PSSC))
+    gain_P = np.sqrt(
+        contrast_b_P / np.maximum(contrast_a_P, _NO_ENERGY)
+    )  # shared, so that order is no matter
+    gain_P = np.clip(gain_P, _LEAST_GAIN, 1 / _LEAST_GAIN)[:, None, None, None]
+    difference = a_PSSC * gain_P - b_PSSC / gain_P
+    difference -= (difference @ _LUMA)[..., None]  # chroma is linear: the difference's is the differences'
     difference -= difference.mean(axis=(1, 2), keepdims=True)
     return np.asarray(np.abs(difference).mean(axis=(1, 2, 3)) <= _SCENE_COLOR)
 

@@ -1,0 +1,188 @@
+import numpy as np
+import pytest
+import reference_hashing as reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from webclean.ops import duplicates, phash
+from webclean.ops.duplicates import Bars, Pairs
+
+BARS = Bars()
+
+
+def _scenes(seed: int, num: int) -> np.ndarray:
+    """(N, 16, 16, 3) smooth colourful pictures that reach the border."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(0, 255, size=(num, 4, 4, 3))
+    return np.clip(np.kron(coarse, np.ones((1, 4, 4, 1))), 0, 255).astype(np.uint8)
+
+
+def _cutouts(colors: list[tuple[int, int, int]]) -> np.ndarray:
+    """One shape in several colours on white."""
+    images = np.full((len(colors), 16, 16, 3), 255, dtype=np.uint8)
+    for image, color in zip(images, colors, strict=True):
+        image[3:13, 5:11] = color
+        image[9:13, 7:9] = 255
+    return images
+
+
+def _hashes(tiny: np.ndarray) -> np.ndarray:
+    gray = tiny.astype(float) @ [0.299, 0.587, 0.114]
+    return phash.phash(np.kron(gray, np.ones((1, 2, 2))))
+
+
+def _look(tiny: np.ndarray) -> duplicates.Looks:
+    return duplicates.look(tiny, np.zeros(len(tiny), dtype=bool))
+
+
+def _pairs(rows: list[tuple[int, int, int, int]]) -> Pairs:
+    return Pairs(*np.array(rows, dtype=np.int64).reshape(-1, 4).T)
+
+
+def _as_set(blocks) -> set[tuple[int, int, int, int]]:
+    return {
+        row
+        for p in blocks
+        for row in zip(
+            p.first_P.tolist(), p.second_P.tolist(), p.view_P.tolist(), p.distance_P.tolist(), strict=True
+        )
+    }
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=12), st.integers(0, 30), st.randoms())
+@settings(max_examples=30, deadline=None)
+def test_candidates_are_exact_to_the_radius(hashes, radius, random):
+    # Neighbours at and beyond the radius, not only strangers.
+    for value in hashes[:4]:
+        for flips in (radius, radius + 1):
+            mask = sum(1 << bit for bit in random.sample(range(64), min(64, flips)))
+            hashes.append(value ^ mask)
+    hash_N = np.array(hashes, dtype=np.uint64)
+    expected = reference.candidate_pairs(phash.views(hash_N).tolist(), hashes, radius)
+    assert _as_set(duplicates.candidates(hash_N, None, radius)) == expected
+
+
+def test_candidates_cross_blocks(monkeypatch):
+    rng = np.random.default_rng(0)
+    hash_N = rng.integers(0, 2**63, size=50).astype(np.uint64)
+    hash_N[40] = hash_N[3] ^ np.uint64(5)
+    whole = _as_set(duplicates.candidates(hash_N, None, 20))
+    monkeypatch.setattr(duplicates, "BLOCK", 7)
+    assert _as_set(duplicates.candidates(hash_N, None, 20)) == whole
+    assert any(row[:3] == (3, 40, 0) for row in whole)
+
+
+def test_candidates_against_another_set_include_equal_positions():
+    hash_N = np.array([7, 9], dtype=np.uint64)
+    assert (0, 0, 0, 0) in _as_set(duplicates.candidates(hash_N, hash_N, 0))
+
+
+@pytest.mark.parametrize("view", range(8))
+def test_verify_finds_a_turned_brighter_copy(view):
+    tiny = _scenes(1, 2)
+    copy = np.clip(phash.turn(tiny[:1], view).astype(float) * 0.8 + 10, 0, 255).astype(np.uint8)
+    looks = _look(np.concatenate([tiny, copy]))
+    good, correlation = duplicates.verify(_pairs([(0, 2, view, 0), (1, 2, view, 0)]), looks, looks, BARS)
+    assert good.tolist() == [True, False]
+    assert correlation[0] > 0.98
+
+
+def test_same_outline_in_another_colour_is_no_copy():
+    looks = _look(_cutouts([(200, 20, 20), (20, 90, 200), (202, 22, 19)]))
+    assert looks.cutout_N.all()
+    good, correlation = duplicates.verify(_pairs([(0, 1, 0, 0), (0, 2, 0, 0)]), looks, looks, BARS)
+    assert good.tolist() == [False, True]
+    assert (correlation > 0.9).all()
+
+
+def test_same_scene_in_other_colours_is_no_copy_but_its_grey_version_is():
+    scene = _scenes(2, 1)
+    luma = (scene.astype(float) @ [0.299, 0.587, 0.114])[..., None]
+    recolored = np.clip(luma + (scene - luma)[..., ::-1], 0, 255).astype(np.uint8)
+    grey = np.repeat(luma, 3, axis=3).astype(np.uint8)
+    tiny = np.concatenate([scene, recolored, grey])
+    looks = duplicates.look(tiny, np.array([False, False, True]))
+    loose = Bars(correlation=0.5)
+    good, _ = duplicates.verify(_pairs([(0, 1, 0, 0), (0, 2, 0, 0)]), looks, looks, loose)
+    assert good.tolist() == [False, True]
+
+
+def test_flat_images_match_nothing():
+    looks = _look(np.full((2, 16, 16, 3), 128, dtype=np.uint8))
+    good, _ = duplicates.verify(_pairs([(0, 1, 0, 0)]), looks, looks, BARS)
+    assert looks.flat_N.all()
+    assert not good.any()
+
+
+@given(st.integers(1, 12), st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=15))
+@settings(deadline=None)
+def test_components_match_reference(num, pairs):
+    pairs = [(a % num, b % num) for a, b in pairs]
+    first, second = (np.array([p[k] for p in pairs], dtype=np.int64) for k in (0, 1))
+    assert duplicates.components(num, first, second).tolist() == reference.components(num, pairs)
+
+
+def _group(tiny, same, pairs, best_first=None):
+    hash_N = _hashes(tiny)
+    return duplicates.group(
+        hash_N, _look(tiny), np.array(same), pairs, best_first or list(range(len(tiny))), BARS
+    )
+
+
+def test_group_tells_view_and_distance_to_the_best():
+    scenes = _scenes(4, 2)
+    tiny = np.concatenate([scenes, phash.turn(scenes[:1], 1)])
+    groups = _group(tiny, [0, 1, 2], _pairs([(0, 2, 1, 0)]), best_first=[2, 1, 0])
+    assert [[(m.image, m.representative, m.view) for m in g] for g in groups] == [[(0, 2, 1), (2, 2, 0)]]
+    assert groups[0][0].distance <= 12
+
+
+def test_equal_content_groups_even_where_flat():
+    tiny = np.full((3, 16, 16, 3), 255, dtype=np.uint8)
+    groups = _group(tiny, [5, 6, 5], _pairs([]))
+    assert [[m.image for m in g] for g in groups] == [[0, 2]]
+
+
+def test_a_chain_is_cut():
+    scenes = _scenes(5, 2).astype(float)
+    steps = np.linspace(0, 1, 9)[:, None, None, None]
+    tiny = ((1 - steps) * scenes[:1] + steps * scenes[1:]).astype(np.uint8)
+    links = _pairs([(i, i + 1, 0, 0) for i in range(8)])
+    groups = _group(tiny, list(range(9)), links)
+    looks = _look(tiny)
+    assert len(groups) > 1
+    for members in groups:
+        pairs = _pairs([(m.image, m.representative, 0, 0) for m in members])
+        assert duplicates.verify(pairs, looks, looks, BARS.lax())[0].all()
+    seen = [m.image for g in groups for m in g]
+    assert len(seen) == len(set(seen))
+
+
+@given(st.permutations(range(6)))
+@settings(max_examples=20, deadline=None)
+def test_groups_do_not_depend_on_the_order_of_images(order):
+    scenes = _scenes(6, 3)
+    tiny = np.concatenate([scenes, scenes])
+    links = [(i, i + 3) for i in range(3)]
+    base = {frozenset((a, b)) for a, b in links}
+    place = {image: position for position, image in enumerate(order)}
+    moved = [tuple(sorted((place[a], place[b]))) for a, b in links]
+    groups = _group(
+        tiny[list(order)], list(range(6)), _pairs([(a, b, 0, 0) for a, b in sorted(moved)]),
+        best_first=[place[i] for i in range(6)],
+    )  # fmt: skip
+    assert {frozenset(order[m.image] for m in g) for g in groups} == base
+    assert all(order[m.representative] < 3 for g in groups for m in g)
+
+
+def test_no_images_at_all():
+    looks = _look(np.empty((0, 16, 16, 3), dtype=np.uint8))
+    assert list(duplicates.candidates(np.empty(0, dtype=np.uint64), None, 12)) == []
+    assert duplicates.group(np.empty(0, dtype=np.uint64), looks, np.empty(0, int), _pairs([]), [], BARS) == []
+
+
+def test_look_checks_its_input():
+    with pytest.raises(ValueError, match=r"expected \(N, S, S, 3\) uint8"):
+        duplicates.look(np.zeros((2, 16, 16)), np.zeros(2, dtype=bool))
+    with pytest.raises(ValueError, match="gray flags"):
+        duplicates.look(np.zeros((2, 16, 16, 3), dtype=np.uint8), np.zeros(3, dtype=bool))
