@@ -126,7 +126,7 @@ def _words(phrase: str, own_words: AbstractSet[str], *, keep_common: bool = Fals
     words = []
     for run in _RUN.findall(unicodedata.normalize("NFKC", phrase)):
         for piece in (run,) if keep_common else _pieces(run, own_words):
-            word = piece.casefold().removesuffix("'s").removesuffix("’s")
+            word = piece.lower().removesuffix("'s").removesuffix("’s")
             if keep_common or _is_word(word):
                 words.append(word)
     return words
@@ -189,3 +189,8 @@ def _joined(words: list[str], own_words: AbstractSet[str], compounds: AbstractSe
 def _compound(words: list[str], compounds: AbstractSet[str]) -> bool:
     joined = " ".join(words)
     return joined in compounds or joined.removesuffix("s") in compounds
+
+
+def is_machine_name(name: str) -> bool:
+    """Whether a file name holds no word: an id, a counter, a camera's name."""
+    return not _words(_stem(name), frozenset())
