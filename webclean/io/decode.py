@@ -82,6 +82,7 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION_TAG: Final = 0x0112
+_EXIF_KEYS: Final = ("exif", "Raw profile type exif")
 _ERROR_LENGTH: Final = 300
 
 
@@ -153,7 +154,7 @@ def inspect(data: bytes, limits: Limits | None = None) -> Inspection:
         return Inspection(status="empty", error="the file has no bytes", nbytes=0)
     found: dict[str, Any] = {"nbytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     try:
-        with _quiet(limits.max_pixels), _time_limit(limits.seconds):
+        with _quiet(), _time_limit(limits.seconds):
             # The border to decoders that meet hostile bytes: what they raise is a finding about the
             # file (`_blame`), our own arithmetic stands outside.
             try:
@@ -182,17 +183,13 @@ def open_rgb(data: bytes, *, min_side: int | None = None, limits: Limits | None 
     """
     limits = limits or Limits()
     try:
-        with _quiet(limits.max_pixels), _time_limit(limits.seconds):
+        with _quiet(), _time_limit(limits.seconds):
             image = Image.open(io.BytesIO(data))
             _refuse(image, limits.max_pixels)
-            orientation = _orientation(image)
             if min_side is not None:
                 image.draft(None, (min_side, min_side))
-            with _silent_libtiff(image):
-                image.load()
-            rgb = _to_rgb(image)
-            turn = _TURNS.get(orientation or 1)
-            return rgb if turn is None else rgb.transpose(turn)
+            orientation = _load(image)
+            return _upright(_to_rgb(image), image, orientation)
     except _OutOfTimeError:
         raise TimeoutError(f"not decoded in {limits.seconds:g} s") from None
 
@@ -203,10 +200,6 @@ def _decode_copy(data: bytes, limits: Limits, found: dict[str, Any]) -> Image.Im
     width, height = image.size
     found |= {"format": image.format, "mode": image.mode, "width": width, "height": height}
     _refuse(image, limits.max_pixels)
-    orientation = _orientation(image)
-    found["exif_orientation"] = orientation
-    if orientation is not None and orientation >= 5:
-        found |= {"width": height, "height": width}
     with _silent_libtiff(image):
         found["frames"] = _num_frames(image)
     scale = 8
@@ -216,16 +209,14 @@ def _decode_copy(data: bytes, limits: Limits, found: dict[str, Any]) -> Image.Im
         scale //= 2
     if scale > 1:
         image.draft(None, (width // scale, height // scale))
-    with _silent_libtiff(image):
-        image.load()
-    ratio = COPY_SIDE / max(width, height)
-    if ratio < 1:
-        size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-    else:
-        size = (width, height)
-    copy = _to_rgb(image, size)
-    turn = _TURNS.get(orientation or 1)
-    return copy if turn is None else copy.transpose(turn)
+    orientation = _load(image)
+    found["exif_orientation"] = orientation
+    ratio = min(1.0, COPY_SIDE / max(width, height))
+    size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    copy = _upright(_to_rgb(image, size), image, orientation)
+    if orientation is not None and orientation >= 5 and image.format != "TIFF":
+        found |= {"width": height, "height": width}
+    return copy
 
 
 def _measure(copy: Image.Image) -> dict[str, Any]:
@@ -252,11 +243,27 @@ def _refuse(image: Image.Image, max_pixels: int) -> None:
         raise _RefusedError("too_large", f"{width} x {height} pixels are more than {max_pixels}")
     if image.format in _NOT_DECODED or isinstance(image, ImageFile.StubImageFile):
         raise _RefusedError("unsupported", f"{image.format} is not decoded")
+    # From here on Pillow's own check guards the images inside a container (icons).
+    Image.MAX_IMAGE_PIXELS = max_pixels
+
+
+def _load(image: Image.Image) -> int | None:
+    """Decode the pixels; EXIF orientation 1 to 8 as found, None where there is none or it makes no sense."""
+    # Pillow turns a TIFF while it loads it and forgets the tag; a PNG may carry EXIF behind its pixels, and
+    # asked for it before would load there, where its error is taken for one of the EXIF.
+    early = _orientation(image) if image.format != "PNG" else None
+    with _silent_libtiff(image):
+        image.load()
+    return early if image.format != "PNG" else _orientation(image)
+
+
+def _upright(copy: Image.Image, image: Image.Image, orientation: int | None) -> Image.Image:
+    turn = _TURNS.get(orientation or 1)
+    return copy if turn is None or image.format == "TIFF" else copy.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int | None:
-    """EXIF orientation 1 to 8, None where there is none or it makes no sense."""
-    if "exif" not in image.info and image.format not in ("TIFF", "MPO", "PNG", "WEBP", "AVIF"):
+    if not any(key in image.info for key in _EXIF_KEYS) and image.format not in ("TIFF", "MPO"):
         return None
     try:
         value = image.getexif().get(_ORIENTATION_TAG)
@@ -328,7 +335,7 @@ def _blame(error: Exception, data: bytes, format_name: str | None) -> tuple[str,
         return "truncated", message
     if isinstance(error, NotImplementedError) or _UNSUPPORTED.search(str(error)):
         return "unsupported", message
-    return ("truncated" if _ends_early(data, format_name) else "corrupt"), message
+    return ("truncated" if _ends_early(data, format_name or _known_format(data)) else "corrupt"), message
 
 
 def _unidentified(data: bytes) -> tuple[str, str]:
@@ -336,12 +343,15 @@ def _unidentified(data: bytes) -> tuple[str, str]:
     for pattern, name in _UNSUPPORTED_SIGNATURES:
         if pattern.match(head):
             return "unsupported", f"{name} is not decoded"
-    for pattern, name in _KNOWN_SIGNATURES:
-        if pattern.match(head):
-            status = "truncated" if _ends_early(data, name) else "corrupt"
-            return status, f"starts as {name}, but has no usable header"
+    if (name := _known_format(data)) is not None:
+        status = "truncated" if _ends_early(data, name) else "corrupt"
+        return status, f"starts as {name}, but has no usable header"
     kind = "a text or a web page" if _is_text(head) else "no image format that is known"
     return "not_image", f"the content is {kind}"
+
+
+def _known_format(data: bytes) -> str | None:
+    return next((name for pattern, name in _KNOWN_SIGNATURES if pattern.match(data[:64])), None)
 
 
 def _is_text(head: bytes) -> bool:
@@ -362,10 +372,10 @@ def _ends_early(data: bytes, format_name: str | None) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet(max_pixels: int) -> Iterator[None]:
-    """Pillow's own limit set to ours (it also guards images inside containers), its warnings silent."""
+def _quiet() -> Iterator[None]:
+    """Warnings silent, and Pillow's own limit left off until `_refuse` has seen the header."""
     before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = max_pixels
+    Image.MAX_IMAGE_PIXELS = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,0 +1,230 @@
+import io
+import signal
+import struct
+import time
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from webclean.io import decode
+from webclean.io.decode import Limits, inspect, open_rgb
+from webclean.ops import phash
+
+
+def _photo(width: int = 200, height: int = 120) -> Image.Image:
+    """Coloured blobs: like a photo, its low frequencies are far from zero."""
+    coarse = np.random.default_rng(5).integers(0, 256, size=(9, 9, 3)).astype(np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _bytes(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def _png_header(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
+
+
+def test_a_good_jpeg_gives_every_column():
+    found = inspect(_bytes(_photo(), quality=90))
+    assert (found.status, found.error, found.format, found.mode) == ("ok", None, "JPEG", "RGB")
+    assert (found.width, found.height, found.frames, found.aspect) == (200, 120, 1, 200 / 120)
+    assert len(found.tiny) == 768
+    assert found.is_gray is False
+    assert all(getattr(found, name) is not None for name in ("sha256", "phash", "sharpness", "entropy"))
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "not_image"),
+        (b"just words\n" * 20, "not_image"),
+        (bytes(range(256)) * 4, "not_image"),
+        (_bytes(_photo())[:2000], "truncated"),
+        (_bytes(_photo(), "PNG")[:3000], "truncated"),
+        (_bytes(_photo())[:20], "truncated"),
+        (_bytes(_photo(), "WEBP", quality=100)[:2900], "truncated"),
+        (b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported"),
+        (b"\0\0\0\x18ftypheic" + b"\0" * 40, "unsupported"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "unsupported"),
+        (_png_header(10, 10), "truncated"),
+        (_png_header(40_000, 40_000), "too_large"),
+        (b"\x89PNG\r\n\x1a\n" + b"\1" * 100 + b"IEND", "corrupt"),
+    ],
+)  # fmt: skip
+def test_bad_bytes_have_a_status_and_a_reason(data, status):
+    found = inspect(data)
+    assert found.status == status
+    assert found.error
+    assert found.phash is None
+    assert (found.sha256 is None) == (status == "empty")
+
+
+def test_a_broken_png_is_corrupt():
+    data = bytearray(_bytes(_photo(), "PNG"))
+    data[2000:2030] = b"\xff" * 30
+    assert inspect(bytes(data)).status == "corrupt"
+
+
+def test_pixel_limit_is_checked_before_the_decode_and_can_be_raised():
+    data = _bytes(Image.new("RGB", (100, 50), "red"), "PNG")
+    before = Image.MAX_IMAGE_PIXELS
+    found = inspect(data, Limits(max_pixels=4999))
+    assert (found.status, found.width, found.height) == ("too_large", 100, 50)
+    assert inspect(data, Limits(max_pixels=5000)).status == "ok"
+    assert Image.MAX_IMAGE_PIXELS == before  # Pillow's own limit is put back
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("L", "PNG"), ("LA", "PNG"), ("P", "GIF"), ("RGBA", "PNG"), ("1", "PNG"), ("CMYK", "JPEG"),
+     ("I;16", "PNG"), ("F", "TIFF"), ("RGB", "BMP"), ("RGB", "WEBP"), ("YCbCr", "JPEG"), ("RGB", "PPM")],
+)  # fmt: skip
+def test_modes(mode, kind):
+    photo = _photo()
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
+    else:
+        image = photo.convert(mode)
+    found = inspect(_bytes(image, kind))
+    assert found.status == "ok", found.error
+    if mode not in ("1", "P"):
+        reference = inspect(_bytes(photo.convert("L"), "PNG"))
+        assert phash.hamming(np.uint64(found.phash), np.uint64(reference.phash)) <= 4
+        assert found.brightness == pytest.approx(reference.brightness, abs=0.03)
+
+
+def test_alpha_lies_over_white():
+    image = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
+    found = inspect(_bytes(image, "PNG"))
+    assert found.brightness == 1.0
+    palette = Image.new("P", (20, 20), 0)
+    palette.putpalette([0, 0, 0])
+    assert inspect(_bytes(palette, "PNG", transparency=0)).brightness == 1.0
+    assert open_rgb(_bytes(image, "PNG")).getpixel((3, 3)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_frames_are_counted_and_the_first_is_measured(kind):
+    first, others = Image.new("RGB", (8, 8), "black"), [Image.new("RGB", (8, 8), c) for c in ("white", "red")]
+    found = inspect(_bytes(first, kind, save_all=True, append_images=others, duration=10))
+    assert (found.frames, found.brightness) == (3, 0.0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied(orientation):
+    upright = _photo()
+    view = {1: 0, 2: 1, 3: 3, 4: 2, 5: 4, 6: 5, 7: 7, 8: 6}[orientation]
+    # A camera stores the turned picture and says how to undo it; 6 and 8 undo each other.
+    stored = phash.turn(np.asarray(upright)[None], {5: 6, 6: 5}.get(view, view))[0]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = _bytes(Image.fromarray(np.ascontiguousarray(stored)), quality=95, exif=exif)
+    found, plain = inspect(data), inspect(_bytes(upright, quality=95))
+    assert (found.width, found.height) == (200, 120)
+    assert found.exif_orientation == orientation
+    assert phash.hamming(np.uint64(found.phash), np.uint64(plain.phash)) <= 2
+    assert open_rgb(data).size == (200, 120)
+    tiny = [np.frombuffer(f.tiny, np.uint8).astype(int) for f in (found, plain)]
+    assert np.abs(tiny[0] - tiny[1]).max() <= 6
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_orientation_of_other_formats(kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = _photo().transpose(Image.Transpose.ROTATE_90)
+    data = _bytes(stored, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    found = inspect(data)
+    assert (found.width, found.height, found.exif_orientation) == (200, 120, 6)
+    tiny = [np.frombuffer(f.tiny, np.uint8).astype(int) for f in (found, inspect(_bytes(_photo(), "PNG")))]
+    assert np.abs(tiny[0] - tiny[1]).max() <= 2
+    assert np.array_equal(np.asarray(open_rgb(data)), np.asarray(_photo()))
+
+
+def test_orientation_nonsense_is_ignored():
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    found = inspect(_bytes(_photo(), exif=exif))
+    assert (found.status, found.exif_orientation, found.width) == ("ok", None, 200)
+
+
+def test_scaled_decode_hashes_like_the_full_one():
+    large = _photo(1600, 1100)
+    jpeg, png = inspect(_bytes(large, quality=85)), inspect(_bytes(large, "PNG"))
+    assert phash.hamming(np.uint64(jpeg.phash), np.uint64(png.phash)) <= 2
+    assert jpeg.sharpness == pytest.approx(png.sharpness, abs=0.02)
+
+
+def test_extreme_shapes():
+    for size in ((1, 1), (1, 3000), (5000, 1), (3, 2)):
+        found = inspect(_bytes(Image.new("RGB", size, "gray"), "PNG"))
+        assert (found.status, found.width, found.height) == ("ok", *size)
+
+
+def test_time_limit(monkeypatch):
+    def endless(*_: object, **__: object) -> None:
+        try:
+            time.sleep(30)
+        except Exception:  # noqa: BLE001, a decoder that swallows everything
+            time.sleep(30)
+
+    monkeypatch.setattr(decode, "_decode_copy", endless)
+    before = signal.getitimer(signal.ITIMER_REAL)
+    handler = signal.getsignal(signal.SIGALRM)
+    found = inspect(b"\xff\xd8\xff", Limits(seconds=0.05))
+    assert found.status == "timeout"
+    assert found.sha256
+    assert signal.getsignal(signal.SIGALRM) is handler
+    after = signal.getitimer(signal.ITIMER_REAL)
+    assert (after[0] > 0) == (before[0] > 0)  # a test runner's own timer goes on
+
+
+def test_open_rgb_scales_no_further_than_asked():
+    data = _bytes(_photo(1600, 1200))
+    assert min(open_rgb(data, min_side=224).size) == 300
+    assert open_rgb(data).size == (1600, 1200)
+    assert open_rgb(data).mode == "RGB"
+
+
+def test_tiff_noise_does_not_reach_stderr(capfd):
+    data = bytearray(_bytes(_photo(40, 40), "TIFF", compression="tiff_deflate"))
+    data[len(data) // 2 :] = b"\x41" * (len(data) - len(data) // 2)
+    inspect(bytes(data))
+    assert capfd.readouterr().err == ""
+
+
+@given(
+    st.binary(max_size=400),
+    st.sampled_from([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_bytes_give_a_row(data, head):
+    found = inspect(head + data)
+    assert (found.error is None) == (found.status == "ok")
+
+
+@given(st.integers(0, 2000), st.integers(0, 255))
+@settings(max_examples=40, deadline=None)
+def test_one_wrong_byte_never_raises(position, value):
+    data = bytearray(_bytes(_photo(60, 40)))
+    data[position % len(data)] = value
+    assert inspect(bytes(data)).status in (
+        "ok",
+        "corrupt",
+        "truncated",
+        "not_image",
+        "too_large",
+        "unsupported",
+    )
