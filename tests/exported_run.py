@@ -144,5 +144,5 @@ def _write(run: RunDir, artefact: str, table: schema.Table, rows: list[dict], pa
         tables.write_part(run, artefact, index, columns, table)
     run.write_json(
         f"{artefact}/{schema.RUN_JSON}",
-        {"inputs": {}, "digest": artefact, "fingerprint": "f" * 8, "counts": {}, "result": {}},
+        {"inputs": {}, "digest": artefact, "fingerprint": "f" * 8, "counts": {}, "config": {}, "result": {}},
     )

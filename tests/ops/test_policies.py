@@ -248,3 +248,12 @@ def test_a_policy_is_frozen():
 def test_soft_reasons():
     assert policies.is_score_reason("low_score")
     assert not policies.is_score_reason("duplicate")
+
+
+def test_training_weights_by_hand():
+    got = policies.training_weights(
+        np.asarray([0.4, 0.0, 0.0, 0.0, 0.7]),
+        np.asarray([True, True, False, False, False]),
+        np.asarray([0.9, 0.9, 0.3, NAN, 0.8]),
+    )
+    assert got.tolist() == [0.4, 0.0, 0.3, 1.0, 0.8]

@@ -88,6 +88,21 @@ def test_the_weighted_export_keeps_low_scores_with_their_weight(context, tmp_pat
     assert rows["d/one.jpg"]["weight"] == "1.0"
 
 
+def test_a_kept_image_of_no_weight_is_no_part_of_a_weighted_export(tmp_path):
+    context = write_run(tmp_path, [Row("a.jpg", "cat", 0.9), Row("b.jpg", "cat", 0.9, weight=0.0)])
+    export.run(ExportConfig(to="csv", mode="weighted"), context, tmp_path / "out")
+    assert dropped(tmp_path / "out") == {"b.jpg": "policy:zero-weight"}
+    export.run(ExportConfig(to="csv"), context, tmp_path / "out")
+    assert table(tmp_path / "out")["b.jpg"]["weight"] == "0.0"
+
+
+def test_the_threshold_of_the_decisions_holds_beside_other_flags(context, tmp_path):
+    record = context.run.read_json("decisions/default/run.json")
+    context.run.write_json("decisions/default/run.json", record | {"config": {"keep_threshold": 0.75}})
+    export.run(ExportConfig(to="csv", max_per_category=1000), context, tmp_path / "out")
+    assert set(table(tmp_path / "out")) == KEPT - {"b/copy1.jpg"}
+
+
 def test_an_image_folder_is_byte_identical_and_checked_by_sha256sum(context, tmp_path):
     out = tmp_path / "out"
     export.run(ExportConfig(), context, out)

@@ -270,23 +270,23 @@ def decide_keep(
     return Verdicts(keep_N.astype(bool), reason_N.astype(np.str_))
 
 
-def training_weights(decided_N: Floats, clean_score_N: Floats, changed_N: Bools) -> Floats:
+def training_weights(decided_N: Floats, is_decided_N: Bools, clean_score_N: Floats) -> Floats:
     """Weight of each image in training, in [0, 1] where the decided weights are.
 
-    The decided weight; where that is 0 because a stricter policy dropped the image, or stands for a
-    label that the image no longer has, P(label right) takes its place. An image nobody judged weighs 1.
+    The decided weight where there is one for the label that the image is exported with; P(label right)
+    where the decisions dropped the image or it was relabelled. An image nobody judged weighs 1.
 
     Args:
-        decided_N: float64 (N,), weights of the decisions, 0 where not kept.
+        decided_N: float64 (N,), weights of the decisions.
+        is_decided_N: bool (N,), images that the decisions kept and that have their label still.
         clean_score_N: float64 (N,), P(label right) under the label it is exported with, NaN without evidence.
-        changed_N: bool (N,), images that were relabelled.
 
     Raises:
         ValueError: the lengths differ.
     """
-    _same_length(decided_N=decided_N, clean_score_N=clean_score_N, changed_N=changed_N)
+    _same_length(decided_N=decided_N, is_decided_N=is_decided_N, clean_score_N=clean_score_N)
     fallback_N = np.where(np.isnan(clean_score_N), 1.0, clean_score_N)
-    return np.where((decided_N > 0) & ~np.asarray(changed_N, dtype=bool), decided_N, fallback_N)
+    return np.where(np.asarray(is_decided_N, dtype=bool), decided_N, fallback_N)
 
 
 def is_score_reason(reason: str) -> bool:

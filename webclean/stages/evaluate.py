@@ -428,9 +428,10 @@ def _duplicates(run: RunDir, images: Any, known: _Truth) -> dict[str, Any]:
     ok = [status == schema.STATUS_OK for status in images.column(schema.STATUS).to_pylist()]
     index_of = {image_id: i for i, image_id in enumerate(image_ids)}
     group_N = np.full(len(image_ids), policies.NO_GROUP, dtype=np.int64)
-    rows = tables.read(run, schema.DUPLICATES, schema.DUPLICATES_TABLE, (schema.IMAGE_ID, schema.GROUP))
-    members = [index_of[image_id] for image_id in rows.column(schema.IMAGE_ID).to_pylist()]
-    group_N[members] = rows.column(schema.GROUP).to_pylist()
+    if tables.part_names(run, schema.DUPLICATES):
+        rows = tables.read(run, schema.DUPLICATES, schema.DUPLICATES_TABLE, (schema.IMAGE_ID, schema.GROUP))
+        members = [index_of[image_id] for image_id in rows.column(schema.IMAGE_ID).to_pylist()]
+        group_N[members] = rows.column(schema.GROUP).to_pylist()
 
     code_of: dict[str, int] = {}
     content_N = np.full(len(image_ids), -1, dtype=np.int64)

@@ -62,6 +62,7 @@ TABLE_COLUMNS: Final = (
     schema.SHA256,
 )  # fmt: skip
 _ONLY_READ: Final = (schema.URI, schema.FILE_NAME, schema.FORMAT, schema.EXTRA)
+_ZERO_WEIGHT: Final = f"{schema.REASON_POLICY}:zero-weight"  # kept, but nothing of it would reach a loss
 _TASK_IMAGES: Final = 32  # images per task of the engine: enough to hide the cost of a task
 
 
@@ -103,12 +104,13 @@ def run(config: ExportConfig, context: Context, out: Path, *, force: bool = Fals
         ConfigError: flags that do not go together, or OUT holds other things.
         StorageFullError: no space is left; nothing is left behind.
     """
-    policy = _policy(config)
     how = _how(config)
     source = context.run
     record = require(source, schema.decisions_path(config.decisions), reader="export", force=force)
+    decided_by = Policy(threshold=record["config"].get("keep_threshold", policies.DEFAULT_THRESHOLD))
+    policy = _policy(config, decided_by)
     categories = Categories(source)
-    choice = _choose(config, policy, source, categories)
+    choice = _choose(config, policy, decided_by, source, categories)
     if not choice.is_out_N.any():
         reasons = Counter(choice.reason_N.tolist()).most_common()
         raise ConfigError(
@@ -160,11 +162,11 @@ def _read_folders(run: RunDir) -> tuple[Path, ...]:
     return tuple(Path(path) for path in found)
 
 
-def _policy(config: ExportConfig) -> Policy:
+def _policy(config: ExportConfig, decided_by: Policy) -> Policy:
     own_bar = config.target_purity is not None or config.keep_fraction is not None
     threshold = config.threshold
     if threshold is None and not own_bar:
-        threshold = policies.DEFAULT_THRESHOLD
+        threshold = decided_by.threshold
     try:
         return Policy(
             threshold=threshold,
@@ -190,7 +192,10 @@ def _how(config: ExportConfig) -> str:
     return how
 
 
-def _choose(config: ExportConfig, policy: Policy, run: RunDir, categories: Categories) -> _Choice:
+def _choose(
+    config: ExportConfig, policy: Policy, decided_by: Policy, run: RunDir, categories: Categories
+) -> _Choice:
+    """Who is exported: as decided where the policy is the decisions' own, else decided anew from their scores."""
     images = tables.read(
         run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, schema.CATEGORY, schema.STATUS)
     )
@@ -207,8 +212,9 @@ def _choose(config: ExportConfig, policy: Policy, run: RunDir, categories: Categ
     decided_N = floats(decisions.column(schema.WEIGHT))
     keep_N = flags(decisions.column(schema.KEEP))
     reason_N = np.asarray(decisions.column(schema.REASON).to_pylist(), dtype=np.str_)
+    was_kept_N = keep_N
     changed_N = np.zeros(len(image_ids), dtype=bool)
-    if policy != Policy() or config.relabel:
+    if policy != decided_by or config.relabel:
         override_N = np.where(
             reason_N == schema.REASON_OVERRIDE,
             np.where(keep_N, policies.OVERRIDE_KEEP, policies.OVERRIDE_DROP),
@@ -228,11 +234,12 @@ def _choose(config: ExportConfig, policy: Policy, run: RunDir, categories: Categ
             changed_N = moved.changed_N & (override_N == policies.OVERRIDE_NONE)
             category_N = np.where(changed_N, moved.category_N, category_N)
             clean_score_N = np.where(changed_N, moved.clean_score_N, clean_score_N)
-        settled, against_N = _settle(run, image_ids, category_N, clean_score_N)
+        status = images.column(schema.STATUS).to_pylist()
+        settled, against_N = _settle(run, image_ids, status, category_N, clean_score_N)
         verdicts = policies.decide_keep(
             clean_score_N,
             category_N,
-            images.column(schema.STATUS).to_pylist(),
+            status,
             settled.duplicate_drop_N,
             settled.conflict_drop_N,
             against_N,
@@ -240,18 +247,24 @@ def _choose(config: ExportConfig, policy: Policy, run: RunDir, categories: Categ
             override_N,
         )
         keep_N, reason_N = verdicts.keep_N, verdicts.reason_N
-    weight_N = policies.training_weights(decided_N, clean_score_N, changed_N)
+    weight_N = policies.training_weights(decided_N, was_kept_N & ~changed_N, clean_score_N)
     is_out_N = keep_N
     if config.mode == "weighted":
         is_soft_N = np.asarray([policies.is_score_reason(reason) for reason in reason_N.tolist()], dtype=bool)
-        is_out_N = (keep_N | is_soft_N) & (weight_N > 0)
+        has_weight_N = weight_N > 0
+        is_out_N = (keep_N | is_soft_N) & has_weight_N
+        reason_N = np.where(keep_N & ~has_weight_N, _ZERO_WEIGHT, reason_N)
     return _Choice(
         is_out_N, keep_N, reason_N, category_N, weight_N, clean_score_N, int((changed_N & is_out_N).sum())
     )
 
 
 def _settle(
-    run: RunDir, image_ids: Sequence[str], category_N: NDArray[np.int64], clean_score_N: NDArray[np.float64]
+    run: RunDir,
+    image_ids: Sequence[str],
+    status: Sequence[str],
+    category_N: NDArray[np.int64],
+    clean_score_N: NDArray[np.float64],
 ) -> tuple[Settled, NDArray[np.bool_]]:
     """Duplicate groups settled under these labels and scores, and which images copy the test set's."""
     columns = (schema.IMAGE_ID, schema.GROUP, schema.KEEPER_ID, schema.AGAINST)
@@ -259,20 +272,18 @@ def _settle(
     group_N = np.full(len(image_ids), policies.NO_GROUP, dtype=np.int64)
     keeper_N = np.zeros(len(image_ids), dtype=bool)
     against_N = np.zeros(len(image_ids), dtype=bool)
-    for part in tables.iter_parts(run, schema.DUPLICATES, schema.DUPLICATES_TABLE, columns):
-        for image_id, group, keeper_id, against in zip(
-            *(part.column(c).to_pylist() for c in columns), strict=True
-        ):
-            index = index_of[image_id]
-            group_N[index] = group
-            keeper_N[index] = keeper_id == image_id
-            against_N[index] = against is not None
+    if tables.part_names(run, schema.DUPLICATES):
+        for row in tables.read(run, schema.DUPLICATES, schema.DUPLICATES_TABLE, columns).to_pylist():
+            index = index_of[row[schema.IMAGE_ID]]
+            if status[index] == schema.STATUS_OK:
+                group_N[index] = row[schema.GROUP]
+                keeper_N[index] = row[schema.KEEPER_ID] == row[schema.IMAGE_ID]
+                against_N[index] = row[schema.AGAINST] is not None
     return policies.settle_groups(group_N, keeper_N, category_N, clean_score_N), against_N
 
 
 def _counts(choice: _Choice) -> Counts:
     left = ~choice.is_out_N
-    # A weight of exactly 0 leaves a weighted export for the reason that took the weight away.
     reasons = Counter(choice.reason_N[left].tolist())
     return Counts(len(left), int(choice.is_out_N.sum()), dict(sorted(reasons.items())))
 
