@@ -54,6 +54,7 @@ def test_every_kind_of_export_gives_the_same_data(context, tmp_path, config):
     assert webclean.load_manifest(tmp_path / "out", split="val")[0][1] == 1
 
 
+@pytest.mark.slow
 def test_a_loader_with_workers_sees_what_one_without_sees(context, tmp_path):
     export.run(ExportConfig(to="parquet", embed=True), context, tmp_path / "out")
     data = webclean.load_manifest(tmp_path / "out", transform=pixels)
