@@ -167,6 +167,15 @@ def test_scaled_decode_hashes_like_the_full_one():
     assert jpeg.sharpness == pytest.approx(png.sharpness, abs=0.02)
 
 
+def test_a_side_beyond_int32_is_too_large_without_a_size():
+    header = struct.pack("<2sIHHI", b"BM", 154, 0, 0, 54) + struct.pack(
+        "<IiiHHIIiiII", 40, -(2**31) + 1, 100_000, 1, 24, 0, 0, 0, 0, 0, 0
+    )
+    found = inspect(header + b"\0" * 100)
+    assert found.status in ("too_large", "corrupt")
+    assert found.width is None or abs(found.width) < 2**31
+
+
 def test_extreme_shapes():
     for size in ((1, 1), (1, 3000), (5000, 1), (3, 2)):
         found = inspect(_bytes(Image.new("RGB", size, "gray"), "PNG"))

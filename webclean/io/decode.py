@@ -31,6 +31,8 @@ from webclean.ops import phash, quality
 # Pillow logs what it dislikes in a file; without a handler of ours that reaches the terminal.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
+_LARGEST_SIDE: Final = 2**31 - 1  # what the table holds; a header may claim more
+
 COPY_SIDE: Final = 128
 """Longer side of the copy on which brightness, contrast, sharpness, entropy and the hash are measured."""
 
@@ -198,7 +200,9 @@ def _decode_copy(data: bytes, limits: Limits, found: dict[str, Any]) -> Image.Im
     """The small upright RGB copy; fills `found` on the way, so that a failure keeps what was learnt."""
     image = Image.open(io.BytesIO(data))
     width, height = image.size
-    found |= {"format": image.format, "mode": image.mode, "width": width, "height": height}
+    found |= {"format": image.format, "mode": image.mode}
+    if max(width, height) <= _LARGEST_SIDE:
+        found |= {"width": width, "height": height}
     _refuse(image, limits.max_pixels)
     with _silent_libtiff(image):
         found["frames"] = _num_frames(image)
@@ -236,13 +240,13 @@ def _measure(copy: Image.Image) -> dict[str, Any]:
 
 
 def _refuse(image: Image.Image, max_pixels: int) -> None:
+    if image.format in _NOT_DECODED or isinstance(image, ImageFile.StubImageFile):
+        raise _RefusedError("unsupported", f"{image.format} is not decoded")
     width, height = image.size
     if width < 1 or height < 1:
         raise _RefusedError("corrupt", f"the header says {width} x {height} pixels")
     if width * height > max_pixels:
         raise _RefusedError("too_large", f"{width} x {height} pixels are more than {max_pixels}")
-    if image.format in _NOT_DECODED or isinstance(image, ImageFile.StubImageFile):
-        raise _RefusedError("unsupported", f"{image.format} is not decoded")
     # From here on Pillow's own check guards the images inside a container (icons).
     Image.MAX_IMAGE_PIXELS = max_pixels
 
@@ -343,9 +347,9 @@ def _unidentified(data: bytes) -> tuple[str, str]:
     for pattern, name in _UNSUPPORTED_SIGNATURES:
         if pattern.match(head):
             return "unsupported", f"{name} is not decoded"
-    if (name := _known_format(data)) is not None:
-        status = "truncated" if _ends_early(data, name) else "corrupt"
-        return status, f"starts as {name}, but has no usable header"
+    if (known := _known_format(data)) is not None:
+        status = "truncated" if _ends_early(data, known) else "corrupt"
+        return status, f"starts as {known}, but has no usable header"
     kind = "a text or a web page" if _is_text(head) else "no image format that is known"
     return "not_image", f"the content is {kind}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -43,19 +44,19 @@ def read(path: str, kind: str, config: IngestConfig, found: Found) -> Iterator[R
         ConfigError, ColumnMissingError: the columns do not fit (see `columns.match`).
         ArtifactInvalidError: the file is not what its ending says.
     """
-    rows: Iterator[tuple[int, _Row | object]]
-    bytes_column: str | None = None
-    if kind == "parquet":
-        names, bytes_column, rows = _parquet_rows(path, config)
-    else:
-        names, rows = _csv_rows(path) if kind == "csv" else _jsonl_rows(path)
-    chosen = columns.match(names, config, bytes_column=bytes_column, where=path)
-    found.columns = dict(chosen)
-    if bytes_column is not None:
-        found.columns["bytes"] = bytes_column
-    maker = _Maker(path, config, chosen, bytes_column, set(names))
-    for number, row in rows:
-        yield maker.record(number, row)
+    with contextlib.ExitStack() as opened:
+        bytes_column: str | None = None
+        if kind == "parquet":
+            names, bytes_column, rows = _parquet_rows(path, config, opened)
+        else:
+            names, rows = _csv_rows(path, opened) if kind == "csv" else _jsonl_rows(path, opened)
+        chosen = columns.match(names, config, bytes_column=bytes_column, where=path)
+        found.columns = dict(chosen)
+        if bytes_column is not None:
+            found.columns["bytes"] = bytes_column
+        maker = _Maker(path, config, chosen, bytes_column, set(names))
+        for number, row in rows:
+            yield maker.record(number, row)
 
 
 class _Maker:
@@ -153,17 +154,22 @@ def _json(value: Any) -> str:
     return dumped.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
-def _open(path: str) -> Any:
+def _open(path: str, opened: contextlib.ExitStack) -> Any:
+    """The manifest's bytes; the stack closes the file."""
     if uris.is_remote(path):
         import fsspec
 
-        return fsspec.open(path, "rb").open()
-    return open(path, "rb")
+        return opened.enter_context(fsspec.open(path, "rb"))
+    return opened.enter_context(open(path, "rb"))
 
 
-def _csv_rows(path: str) -> tuple[list[str], Iterator[tuple[int, _Row | object]]]:
+def _csv_rows(
+    path: str, opened: contextlib.ExitStack
+) -> tuple[list[str], Iterator[tuple[int, _Row | object]]]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a description may be longer than the default 128 kB
-    stream = io.TextIOWrapper(_open(path), encoding="utf-8-sig", errors="surrogateescape", newline="")
+    stream = opened.enter_context(
+        io.TextIOWrapper(_open(path, opened), encoding="utf-8-sig", errors="surrogateescape", newline="")
+    )
     head = stream.readline()
     stream.seek(0)
     delimiter = max("\t;,|", key=lambda mark: (head.count(mark), mark == ","))
@@ -179,31 +185,32 @@ def _csv_rows(path: str) -> tuple[list[str], Iterator[tuple[int, _Row | object]]
         raise ColumnMissingError(f"the header names a column twice: {', '.join(doubled)}", context=path)
 
     def rows() -> Iterator[tuple[int, _Row | object]]:
-        with stream:
-            try:
-                yield from enumerate(reader)
-            except csv.Error as error:
-                raise _not_readable(f"{path}, line {reader.line_num}", "CSV", error) from error
+        try:
+            yield from enumerate(reader)
+        except csv.Error as error:
+            raise _not_readable(f"{path}, line {reader.line_num}", "CSV", error) from error
 
     return names, rows()
 
 
-def _jsonl_rows(path: str) -> tuple[list[str], Iterator[tuple[int, _Row | object]]]:
+def _jsonl_rows(
+    path: str, opened: contextlib.ExitStack
+) -> tuple[list[str], Iterator[tuple[int, _Row | object]]]:
     names: dict[str, None] = {}
-    with _open(path) as file:  # JSONL has no header: the columns are those of any row
-        for line in file:
-            value = _parse(line)
-            if isinstance(value, dict):
-                names.update(dict.fromkeys(value))
+    file = _open(path, opened)
+    for line in file:  # JSONL has no header: the columns are those of any row
+        value = _parse(line)
+        if isinstance(value, dict):
+            names.update(dict.fromkeys(value))
     if not names:
         raise ArtifactInvalidError("no line is a JSON object", context=path)
 
     def rows() -> Iterator[tuple[int, _Row | object]]:
-        with _open(path) as file:
-            filled = (line for line in file if line.strip())
-            for number, line in enumerate(filled):
-                value = _parse(line)
-                yield number, value if isinstance(value, dict) else _BAD_ROW
+        file.seek(0)
+        filled = (line for line in file if line.strip())
+        for number, line in enumerate(filled):
+            value = _parse(line)
+            yield number, value if isinstance(value, dict) else _BAD_ROW
 
     return list(names), rows()
 
@@ -216,13 +223,13 @@ def _parse(line: bytes) -> Any:
 
 
 def _parquet_rows(
-    path: str, config: IngestConfig
+    path: str, config: IngestConfig, opened: contextlib.ExitStack
 ) -> tuple[list[str], str | None, Iterator[tuple[int, _Row | object]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(_open(path))
+        file = pq.ParquetFile(_open(path, opened))
     except pa.ArrowInvalid as error:
         raise _not_readable(path, "Parquet", error) from error
     bytes_column = uris.bytes_column(file.schema_arrow, config.bytes_column, path)
@@ -236,7 +243,7 @@ def _parquet_rows(
 
     def rows() -> Iterator[tuple[int, _Row | object]]:
         number = 0
-        presence = _presence(path, bytes_column, struct)
+        presence = _presence(path, bytes_column, struct, opened)
         for batch in file.iter_batches(_ROWS_AT_ONCE, columns=leaves):
             for row in batch.to_pylist():
                 is_there = next(presence)
@@ -260,7 +267,9 @@ def _parquet_rows(
     return listed, bytes_column, rows()
 
 
-def _presence(path: str, bytes_column: str | None, struct: bool) -> Iterator[bool]:
+def _presence(
+    path: str, bytes_column: str | None, struct: bool, opened: contextlib.ExitStack
+) -> Iterator[bool]:
     """Whether each row has bytes; the bytes themselves are forgotten at once."""
     import pyarrow.parquet as pq
 
@@ -268,7 +277,7 @@ def _presence(path: str, bytes_column: str | None, struct: bool) -> Iterator[boo
         yield from repeat(False)
         return
     leaf = f"{bytes_column}.bytes" if struct else bytes_column
-    for batch in pq.ParquetFile(_open(path)).iter_batches(_ROWS_AT_ONCE, columns=[leaf]):
+    for batch in pq.ParquetFile(_open(path, opened)).iter_batches(_ROWS_AT_ONCE, columns=[leaf]):
         column = batch.column(0)
         yield from (column.field("bytes") if struct else column).is_valid().to_pylist()
 
