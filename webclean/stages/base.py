@@ -99,9 +99,7 @@ class Outcome:
     seconds: float
 
 
-def execute(
-    stage: Stage, config: StageConfig, context: Context, *, force: bool = False
-) -> Outcome:
+def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool = False) -> Outcome:
     """Run one stage unless nothing that it depends on has changed, and commit what it wrote.
 
     A stage's outputs count as made only when each folder's run.json stands, and run.json is written
@@ -122,7 +120,8 @@ def execute(
     inputs = _input_digests(stage, config, context, force)
     print_of_source = getattr(module, "source_fingerprint", None)
     source = print_of_source(config) if print_of_source is not None else None
-    fingerprint = _fingerprint(stage, config, context.seed, inputs, source)
+    seed = context.seed if stage.draws else None
+    fingerprint = _fingerprint(stage, config, seed, inputs, source)
     outputs = stage.outputs(config)
 
     done = [committed(run, artefact) for artefact in outputs]
@@ -146,7 +145,7 @@ def execute(
             "artefact": artefact,
             "fingerprint": fingerprint,
             "config": config.fingerprint_fields(),
-            "seed": context.seed,
+            "seed": seed,
             "inputs": inputs,
             "source": source,
             "versions": _versions(),
@@ -195,7 +194,11 @@ def command_for(artefact: str, run: RunDir) -> str:
     stage = writer_of(artefact)
     if stage is None:
         return "webclean --help"
-    return f"webclean ingest SOURCE {run.url}" if stage.command == "ingest" else f"webclean {stage.command} {run.url}"
+    return (
+        f"webclean ingest SOURCE {run.url}"
+        if stage.command == "ingest"
+        else f"webclean {stage.command} {run.url}"
+    )
 
 
 def require(run: RunDir, artefact: str, *, reader: str, force: bool = False) -> dict[str, Any]:
@@ -221,9 +224,7 @@ def require(run: RunDir, artefact: str, *, reader: str, force: bool = False) -> 
     return record
 
 
-def _input_digests(
-    stage: Stage, config: StageConfig, context: Context, force: bool
-) -> dict[str, str | None]:
+def _input_digests(stage: Stage, config: StageConfig, context: Context, force: bool) -> dict[str, str | None]:
     run = context.run
     digests: dict[str, str | None] = {}
     context.available = {}
@@ -242,7 +243,7 @@ def _input_digests(
 
 
 def _fingerprint(
-    stage: Stage, config: StageConfig, seed: int, inputs: dict[str, str | None], source: str | None
+    stage: Stage, config: StageConfig, seed: int | None, inputs: dict[str, str | None], source: str | None
 ) -> str:
     text = json.dumps(
         {

@@ -20,6 +20,8 @@ class Stage:
     command: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    draws: bool = False
+    """Whether the stage draws random numbers; another seed makes only such stages run again."""
 
     def inputs(self, config: Any) -> dict[str, bool]:
         """Artefact -> whether it is required, for this config."""
@@ -74,6 +76,7 @@ CHAIN = (
         "weight",
         ("images", "categories", "duplicates", "weights/r{previous}/stage2"),
         ("predictions/text-r{round}",),
+        draws=True,
     ),
     Stage(
         "judge-image",
@@ -81,6 +84,7 @@ CHAIN = (
         "weight",
         ("images", "categories", "duplicates", "features/{features}", "weights/r{previous}/stage2"),
         ("predictions/image-r{round}",),
+        draws=True,
     ),
     Stage(
         "judge-neighbors",
@@ -125,6 +129,7 @@ CHAIN = (
         "train",
         ("images", "categories", "duplicates", "weights/r{round}/stage1?", "weights/r{round}/stage2?"),
         ("models/{name}", "models/{name}/predictions", "models/{name}/rois", "models/{name}/memory"),
+        draws=True,
     ),
     Stage(
         "decide",
@@ -143,6 +148,7 @@ CHAIN = (
             "models/{model}/predictions?",
         ),
         ("decisions/{name}",),
+        draws=True,
     ),
 )
 
