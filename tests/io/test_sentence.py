@@ -64,12 +64,14 @@ def fake_model(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_rows_are_unit_vectors_in_order(vectors_ND: np.ndarray) -> None:
     assert vectors_ND.shape == (len(TEXTS), 384)
     assert vectors_ND.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors_ND, axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_vectors_are_those_of_sentence_transformers(wheel: Path, vectors_ND: np.ndarray) -> None:
     from sentence_transformers import SentenceTransformer
 
@@ -78,6 +80,7 @@ def test_vectors_are_those_of_sentence_transformers(wheel: Path, vectors_ND: np.
     np.testing.assert_allclose(vectors_ND, theirs_ND, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_vector_does_not_depend_on_its_neighbours(
     wheel: Path, vectors_ND: np.ndarray, tmp_path: Path
 ) -> None:
@@ -91,6 +94,7 @@ def test_a_vector_does_not_depend_on_its_neighbours(
         assert warm._model is None  # all came from the cache
 
 
+@pytest.mark.slow
 def test_the_wheel_is_found_without_importing_it_or_touching_the_network(
     wheel: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

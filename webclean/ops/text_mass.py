@@ -43,7 +43,7 @@ def relevance(vector_WD: NDArray[np.floating], category_CD: NDArray[np.floating]
     in a plain mean such words drown the ones that do. No label is looked at.
     """
     cosine_WC = vector_WD.astype(np.float64) @ category_CD.astype(np.float64).T
-    return np.maximum(cosine_WC.max(axis=1, initial=0.0), RELEVANCE_FLOOR)
+    return np.asarray(np.maximum(cosine_WC.max(axis=1, initial=0.0), RELEVANCE_FLOOR))
 
 
 def text_vectors(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 NONE: Final = "none"
 _PART_PAIRS: Final = 1_000_000  # rows of one part of the pair table: bounds memory for many categories
-_NAMES_SHARE: Final = 0.5  # the other categories' names beside their glosses, as a sense's context
+_OWN_SHARE: Final = 0.3  # a sense's likeness to its own name and queries, beside that to the other categories
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +187,9 @@ def _by_context(
 ) -> list[int]:
     """Index of the sense that fits the other categories and the queries; -1 where nothing speaks for one."""
     nothing = [-1] * len(categories)
-    own = [[query for query in c.queries if query.casefold() != c.name.casefold()] for c in categories]
-    alone = len(categories) < 2
-    if encoder is None or all(how != "open" for _, how in chosen) or (alone and not any(own)):
+    asked = any(query.casefold() != c.name.casefold() for c in categories for query in c.queries)
+    alone = len(categories) < 2 and not asked
+    if encoder is None or alone or all(how != "open" for _, how in chosen):
         return nothing
     senses = [
         [synset] if how != "open" and synset is not None else list(left) if how == "open" else []
@@ -198,16 +198,14 @@ def _by_context(
     flat = [synset for group in senses for synset in group]
     texts = [f"{', '.join(wordnet.lemmas(synset))}: {wordnet.gloss(synset)}" for synset in flat]
     glosses_SD = encoder.encode(texts).astype(np.float64)
-    names_CD = encoder.encode([category.name for category in categories]).astype(np.float64)
     similarity_SS = glosses_SD @ glosses_SD.T + wordnet.similarity(flat, "wup")
-    owner_S = np.repeat(np.arange(len(senses)), [len(group) for group in senses])
-    sum_D = names_CD.sum(axis=0)
-    others_SD = (sum_D - names_CD[owner_S]) / max(1, len(categories) - 1)
-    context_S = _NAMES_SHARE * (glosses_SD * others_SD).sum(axis=1)
-    for index, queries in enumerate(own):
-        if queries:
-            mean_D = encoder.encode(queries).astype(np.float64).mean(axis=0)
-            context_S[owner_S == index] += glosses_SD[owner_S == index] @ mean_D
+    context_S = np.zeros(len(flat))
+    start = 0
+    for category, group in zip(categories, senses, strict=True):
+        span = slice(start, start + len(group))
+        start += len(group)
+        own_D = encoder.encode([category.name, *category.queries]).astype(np.float64).mean(axis=0)
+        context_S[span] = _OWN_SHARE * (glosses_SD[span] @ own_D)
     settled = [0 if how != "open" and group else None for (_, how), group in zip(chosen, senses, strict=True)]
     return choosing.choose_senses(similarity_SS, context_S, [len(group) for group in senses], settled)
 
