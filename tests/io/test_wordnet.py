@@ -110,6 +110,7 @@ def test_an_unknown_sense_or_measure_is_refused(wordnet: WordNet) -> None:
         wordnet.similarity(["dog.n.01"], "resnik")
 
 
+@pytest.mark.slow
 def test_reads_a_folder_without_lexnames_and_nltks_archive(wordnet: WordNet, tmp_path: Path) -> None:
     folder, archive = tmp_path / "dict", tmp_path / "wordnet.zip"
     folder.mkdir()
