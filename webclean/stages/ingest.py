@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,7 @@ def _write_images(listing: Listing, config: IngestConfig, context: Context) -> N
     ]
     limits = Limits(max_pixels=config.max_pixels, max_bytes=config.max_bytes, seconds=config.decode_seconds)
     inspect = partial(scan.inspect_all, root=listing.root, limits=limits)
-    tasks = [task for _, rows in todo for task in _tasks(rows)]
+    tasks = (task for _, rows in todo for task in _tasks(rows))
     with context.progress(total=records.num_rows, unit="images", label="decode") as bar:
         bar.advance(records.num_rows - sum(rows.num_rows for _, rows in todo))
         inspected = _inspect(context.engine, inspect, tasks)
@@ -123,10 +124,11 @@ def _tasks(rows: pa.Table) -> Iterator[list[str | None]]:
 
 
 def _inspect(
-    engine: Engine, inspect: Any, tasks: Sequence[list[str | None]]
+    engine: Engine, inspect: Any, tasks: Iterable[list[str | None]]
 ) -> Iterator[list[Inspection | None]]:
     """Inspections of each task in order; a task that kills its worker is tried image by image."""
-    for task, result in zip(tasks, engine.map(inspect, tasks, yield_crashes=True), strict=True):
+    sent, asked = itertools.tee(tasks)  # holds no more than what is under way
+    for task, result in zip(asked, engine.map(inspect, sent, yield_crashes=True), strict=True):
         if not isinstance(result, Crash):
             yield result
             continue
