@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import math
+import operator
 import re
 import types
 import typing
@@ -32,7 +35,8 @@ def knob(
         help: one sentence: meaning, unit, where the default comes from.
         ge, gt, le, lt: bounds of a number, checked on construction.
         choices: the words a string may be.
-        flag: a flag's name where it is not the field's with dashes.
+        flag: a flag's name where it is not the field's with dashes; empty: the command itself decides the
+            value, and neither a flag nor the TOML file can.
         technical: True where the value cannot change a result (workers, time limits); such a field
             is left out of the fingerprint, so that changing it makes nothing stale.
     """
@@ -67,6 +71,14 @@ class StageConfig:
         }
 
 
+_BOUNDS = (
+    ("ge", "at least", operator.ge),
+    ("gt", "above", operator.gt),
+    ("le", "at most", operator.le),
+    ("lt", "below", operator.lt),
+)
+
+
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
@@ -81,13 +93,7 @@ def _check(section: str, field: dataclasses.Field[Any], value: Any) -> None:
         for word in value if isinstance(value, tuple) else (value,):
             if word not in choices:
                 raise ConfigError(f"{where} must be one of {', '.join(choices)}; got {word!r}")
-    tests = (
-        ("ge", "at least", lambda v, b: v >= b),
-        ("gt", "above", lambda v, b: v > b),
-        ("le", "at most", lambda v, b: v <= b),
-        ("lt", "below", lambda v, b: v < b),
-    )
-    for key, words, holds in tests:
+    for key, words, holds in _BOUNDS:
         bound = meta.get(key)
         if bound is not None and not holds(value, bound):
             raise ConfigError(f"{where} must be {words} {bound}; got {value!r}")
@@ -115,26 +121,58 @@ def from_mapping(kind: type[StageConfig], values: dict[str, Any]) -> StageConfig
 def _coerce(section: str, name: str, hint: Any, value: Any) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
+        if value is None or value == "":
+            return None  # TOML has no null: an empty text stands for "not set"
         hint = next(a for a in args if a is not type(None))
         origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"[{section}] {name} must be a list; got {value!r}")
         return tuple(_coerce(section, name, args[0], part) for part in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint in (int, float) and isinstance(value, str):
-        try:
-            return hint(value)
-        except ValueError:
-            pass
+        with contextlib.suppress(ValueError):
+            value = float(value) if hint is float else int(value)
     if hint in (int, float, str, bool) and (
         not isinstance(value, hint) or (hint is not bool and isinstance(value, bool))
     ):
         raise ConfigError(f"[{section}] {name} must be {hint.__name__}; got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"[{section}] {name} must be a finite number; got {value!r}")
     return value
+
+
+def sections() -> dict[str, type[StageConfig]]:
+    """TOML section -> config class of every stage, in the order of this file."""
+    kinds = [kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, StageConfig)]
+    bases = {base for kind in kinds for base in kind.__mro__[1:]}
+    return {kind.section(): kind for kind in kinds if kind not in bases}
+
+
+def check_file(content: dict[str, Any], path: str) -> dict[str, dict[str, Any]]:
+    """Check every section and key of a settings file, also those that a command does not use.
+
+    Raises:
+        ConfigError: an unknown section or key, a wrong type, or a value out of range.
+    """
+    known = sections()
+    for name, values in content.items():
+        if name not in known or not isinstance(values, dict):
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f"did you mean [{near[0]}]?" if near else f"known sections: {', '.join(sorted(known))}"
+            raise ConfigError(f"{path}: no section [{name}]", hint=hint)
+        try:
+            from_mapping(known[name], values)
+        except ConfigError as error:
+            raise ConfigError(error.message, context=path, hint=error.hint) from error
+        fixed = {field.name for field in dataclasses.fields(known[name]) if field.metadata.get("flag") == ""}
+        for key in values:
+            if key.replace("-", "_") in fixed:
+                raise ConfigError(f"[{name}] {key} cannot be set: the command decides it", context=path)
+    return content
 
 
 def type_hints(kind: type[StageConfig]) -> dict[str, Any]:
@@ -292,7 +330,7 @@ class TextConfig(StageConfig):
 class Stage1Config(StageConfig):
     """Stage-1 weights: search rank times text match, inside each category."""
 
-    round: int = knob(1, "Round of judging and weighting, from 1.", ge=1)
+    round: int = knob(1, "Round of judging and weighting, from 1.", ge=1, flag="")
     stage1_method: str = knob(
         "rank-text",
         "What weighs an image before any model: its rank and text, or its features' likeness to the"
@@ -329,7 +367,7 @@ class Stage1Config(StageConfig):
 class Stage2Config(StageConfig):
     """Stage-2 weights: stage 1 times how well the judge's prediction matches the label."""
 
-    round: int = knob(1, "Round of judging and weighting, from 1.", ge=1)
+    round: int = knob(1, "Round of judging and weighting, from 1.", ge=1, flag="")
     match_score: str = knob(
         "expected",
         "Score of a prediction: the expected match of its best categories with the label, or SINet's"
@@ -487,7 +525,7 @@ class TrainConfig(StageConfig):
         " cross entropy with the same weights.",
         choices=("somnet", "plain"),
     )
-    round: int = knob(1, "Round whose weights are used where they are there.", ge=1)
+    round: int = knob(1, "Round whose weights are used where they are there.", ge=1, flag="")
     backbone: str = knob(
         "auto", "Network: a torchvision classifier (resnet50), timm/NAME, small (from scratch), or auto."
     )
@@ -695,9 +733,10 @@ class DecideConfig(StageConfig):
     )
     keep_threshold: float = knob(0.5, "Keep where P(label right) is at least this.", ge=0, le=1)
     weight_by: str = knob(
-        "clean-score",
-        "Training weight of a kept image: its P(label right), the two-stage weight, or their product.",
-        choices=("clean-score", "stages", "product"),
+        "net",
+        "Training weight of a kept image: net (P(right) - P(wrong), so 2 clean_score - 1), the two-stage"
+        " weight, or their product.",
+        choices=("net", "stages", "product"),
     )
 
     def __post_init__(self) -> None:

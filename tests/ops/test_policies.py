@@ -256,4 +256,9 @@ def test_training_weights_by_hand():
         np.asarray([True, True, False, False, False]),
         np.asarray([0.9, 0.9, 0.3, NAN, 0.8]),
     )
-    assert got.tolist() == [0.4, 0.0, 0.3, 1.0, 0.8]
+    np.testing.assert_allclose(got, [0.4, 0.0, 0.0, 1.0, 0.6], atol=1e-15)
+
+
+def test_net_weight_is_what_a_label_teaches_on_balance():
+    got = policies.net_weight(np.asarray([0.0, 0.5, 0.75, 1.0, NAN]))
+    assert got.tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]

@@ -270,11 +270,20 @@ def decide_keep(
     return Verdicts(keep_N.astype(bool), reason_N.astype(np.str_))
 
 
+def net_weight(clean_score_N: Floats) -> Floats:
+    """Training weight max(0, 2 P - 1) of a label that is right with probability P, float64 in [0, 1].
+
+    P(right) - P(wrong): what the label teaches on balance. It is exactly 0 from an even chance down, 1 for
+    a certain label; an image that nobody judged (NaN) weighs 1.
+    """
+    return np.where(np.isnan(clean_score_N), 1.0, np.maximum(0.0, 2.0 * clean_score_N - 1.0))
+
+
 def training_weights(decided_N: Floats, is_decided_N: Bools, clean_score_N: Floats) -> Floats:
     """Weight of each image in training, in [0, 1] where the decided weights are.
 
-    The decided weight where there is one for the label that the image is exported with; P(label right)
-    where the decisions dropped the image or it was relabelled. An image nobody judged weighs 1.
+    The decided weight where there is one for the label that the image is exported with; the net weight of
+    its score where the decisions dropped the image or it was relabelled.
 
     Args:
         decided_N: float64 (N,), weights of the decisions.
@@ -285,8 +294,7 @@ def training_weights(decided_N: Floats, is_decided_N: Bools, clean_score_N: Floa
         ValueError: the lengths differ.
     """
     _same_length(decided_N=decided_N, is_decided_N=is_decided_N, clean_score_N=clean_score_N)
-    fallback_N = np.where(np.isnan(clean_score_N), 1.0, clean_score_N)
-    return np.where(np.asarray(is_decided_N, dtype=bool), decided_N, fallback_N)
+    return np.where(np.asarray(is_decided_N, dtype=bool), decided_N, net_weight(clean_score_N))
 
 
 def is_score_reason(reason: str) -> bool:

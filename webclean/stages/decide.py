@@ -76,7 +76,7 @@ def _gather(config: DecideConfig, context: Context, usable: Usable, wanted: set[
         )
     mass_N = missing
     if "mass" in wanted and context.has(schema.TEXT):
-        mass_N = _of_usable(context, usable, schema.TEXT, schema.TEXT_TABLE, schema.TEXT_MASS)
+        mass_N = _of_usable(context, usable, schema.TEXT, schema.TEXT_TABLE, schema.LABEL_MASS)
     somnet_N = missing
     model = f"{schema.model_path(config.model)}/predictions"
     if "somnet" in wanted and context.has(model):
@@ -90,8 +90,13 @@ def _gather(config: DecideConfig, context: Context, usable: Usable, wanted: set[
             context.note(f"{model} are in sample: a score that has seen the labels is left out")
         else:
             somnet_N = floats(rows.column(schema.SOMNET_SCORE))
+    judged_N = np.zeros(num, dtype=bool)
+    for judgement in (head, neighbors):
+        if judgement is not None:
+            judged_N |= judgement.known_N
     return Evidence(
         judge_NC=_known(head),
+        judged_N=judged_N,
         neighbors_NC=_known(neighbors),
         text_judge_NC=None
         if text_judge is None or not text_judge.known_N.any()
@@ -217,14 +222,14 @@ def _write(
 
 def _weights(config: DecideConfig, context: Context, clean_M: NDArray[np.float64]) -> NDArray[np.float64]:
     """Training weight of each image if it is kept; an image nobody judged counts fully."""
-    clean = np.where(np.isnan(clean_M), 1.0, clean_M)
+    net_M = policies.net_weight(clean_M)
     artefact = schema.stage2_path(config.round)
-    if config.weight_by == "clean-score" or not context.has(artefact):
-        return clean
-    stages = floats(
+    if config.weight_by == "net" or not context.has(artefact):
+        return net_M
+    stages_M = floats(
         tables.read(context.run, artefact, schema.STAGE2_TABLE, (schema.WEIGHT,)).column(schema.WEIGHT)
     )
-    return stages if config.weight_by == "stages" else stages * clean
+    return stages_M if config.weight_by == "stages" else stages_M * net_M
 
 
 def _told(score: Score, usable: Usable, categories: Categories) -> dict[str, Any]:
