@@ -49,9 +49,7 @@ class WebcleanError(Exception):
         return "\n".join(lines)
 
 
-def _rebuild(
-    kind: type[WebcleanError], message: str, context: str | None, hint: str | None
-) -> WebcleanError:
+def _rebuild(kind: type[WebcleanError], message: str, context: str | None, hint: str | None) -> WebcleanError:
     return kind(message, context=context, hint=hint)
 
 

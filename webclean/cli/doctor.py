@@ -14,9 +14,7 @@ from webclean.cli.options import Settings, configurable
 
 @configurable()
 def doctor(
-    fetch: Annotated[
-        str | None, typer.Option(help="Get a missing part: wordnet (no root needed).")
-    ] = None,
+    fetch: Annotated[str | None, typer.Option(help="Get a missing part: wordnet (no root needed).")] = None,
     into: Annotated[
         Path | None, typer.Option(help="Environment that a fetched part goes into; default: this Python's.")
     ] = None,

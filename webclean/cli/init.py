@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from webclean.cli import console
-from webclean.cli.options import Settings, configurable, known_sections
+from webclean.cli.options import Settings, configurable
 
 
 @configurable()
@@ -24,8 +24,13 @@ def init(
 
     if out.exists() and not settings.force:
         raise ConfigError(f"{out} exists", hint="add --force to replace it")
-    text, guessed = settings_file.compose(source, known_sections())
-    out.write_text(text, encoding="utf-8")
+    text, guessed = settings_file.compose(source)
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{out} cannot be written: {error.strerror}", hint="name another file with --out"
+        ) from error
     console.print_text(f"wrote {out}")
     for line in guessed:
         console.print_text(f"  {line}")

@@ -17,11 +17,12 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from webclean.cli import console
-from webclean.config import GeneralConfig, StageConfig, from_mapping, type_hints
+from webclean.config import GeneralConfig, StageConfig, check_file, from_mapping, type_hints
 from webclean.errors import ConfigError
 
 C = TypeVar("C", bound=StageConfig)
 _CONFIG_FILE = "webclean.toml"
+_MAKE_RUNS = ("ingest", "run")  # the commands that may start a run folder
 
 
 @dataclass
@@ -79,6 +80,8 @@ def configurable(*kinds: type[StageConfig]) -> Callable[[Callable[..., None]], C
                 json=values.pop("json_output"),
                 force=values.pop("force"),
             )
+            for kind in (*kinds, GeneralConfig):
+                settings.build(kind)  # a value out of range is said now, not when its stage's turn comes
             function(**values, settings=settings)
 
         command.__signature__ = inspect.Signature([*own, *knobs.values(), *_COMMON])  # type: ignore[attr-defined]
@@ -178,37 +181,33 @@ def _read_toml(given: Path | None, run: str | None) -> dict[str, dict[str, Any]]
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    sections = known_sections()
-    for name, value in content.items():
-        if name not in sections or not isinstance(value, dict):
-            raise ConfigError(
-                f"{path}: no section [{name}]", hint=f"known sections: {', '.join(sorted(sections))}"
-            )
-        from_mapping(sections[name], value)  # every key is checked, also those this command does not use
-    return content
-
-
-def known_sections() -> dict[str, type[StageConfig]]:
-    """TOML section -> config class, for every stage."""
-    return {kind.section(): kind for kind in _subclasses(StageConfig) if not kind.__subclasses__()}
-
-
-def _subclasses(kind: type[StageConfig]) -> Iterator[type[StageConfig]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from _subclasses(child)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    return check_file(content, str(path))
 
 
 @contextmanager
 def writing(run_url: str, command: str, settings: Settings) -> Iterator[Any]:
-    """Hold the run folder's lock and give the `Context` that stages run in."""
+    """Hold the run folder's lock and give the `Context` that stages run in.
+
+    Raises:
+        ArtifactMissingError: there is no such run folder, and this command does not make one.
+        RunLockedError: another process writes it.
+    """
     from webclean.engines.local import make_engine
+    from webclean.errors import ArtifactMissingError
     from webclean.io.lock import hold
     from webclean.io.run_dir import RunDir
     from webclean.stages.base import Context
 
     general = settings.build(GeneralConfig)
     run = RunDir(run_url)
+    if command not in _MAKE_RUNS and not run.exists():
+        raise ArtifactMissingError(
+            f"{run.url} does not exist",
+            context=f"webclean {command} works on a run folder",
+            hint=f"run `webclean ingest SOURCE {run.url}` first",
+        )
     engine = make_engine(general.workers)
     try:
         with hold(run, f"webclean {command}", settings.note):

@@ -53,11 +53,15 @@ def decisions(outcome: Outcome, run: str) -> None:
     """What each evidence was worth, how much seems wrong in each category, and what comes next."""
     told = outcome.result
     if told.get("no_judge"):
-        console.print_text("No judge could work on this crawl: images are ordered by rank and text, none condemned.")
+        console.print_text(
+            "No judge could work on this crawl: images are ordered by rank and text, none condemned."
+        )
     rows = []
     for name, facts in sorted(told.get("evidence", {}).items()):
         gain = facts.get("gain")
-        worth = "main view" if gain is None else ("adds nothing" if gain <= 0 else f"{gain:.4f} nats an image")
+        worth = (
+            "main view" if gain is None else ("adds nothing" if gain <= 0 else f"{gain:.4f} nats an image")
+        )
         detail = ", ".join(f"{key} {value}" for key, value in sorted(facts.items()) if key != "gain")
         rows.append((name, worth, detail))
     console.print_table("Evidence, its worth learnt from the crawl", ("evidence", "worth", "fitted"), rows)

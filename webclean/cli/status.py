@@ -25,9 +25,12 @@ def status(
         console.print_json(found)
         return
     rows = [
-        (row["artefact"], row["state"], row["total"], row["forwarded"], row["seconds"]) for row in found["artefacts"]
+        (row["artefact"], row["state"], row["total"], row["forwarded"], row["seconds"])
+        for row in found["artefacts"]
     ]
     console.print_table(f"Run {run}", ("artefact", "state", "in", "on", "seconds"), rows)
-    if found["lock"]:
-        console.print_text(f"being written: {found['lock']}")
+    if lock := found["lock"]:
+        who = f"`{lock['command']}`, process {lock['pid']} on {lock['host']}"
+        gone = lock["alive"] is False
+        console.print_text(f"left by {who}, which is gone" if gone else f"being written by {who}")
     console.print_text(f"next: {found['next']}")

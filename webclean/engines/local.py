@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from webclean.engines.base import Crash, Engine, WorkerCrashedError
 
@@ -35,6 +36,16 @@ def make_engine(workers: int | None) -> Engine:
     if workers == 0:
         return InlineEngine()
     return LocalEngine(available_cores() if workers is None else workers)
+
+
+@dataclass
+class _Entry(Generic[T, U]):
+    """One item under way; `settled` once it has been tried alone."""
+
+    index: int
+    item: T
+    future: Future[U]
+    settled: bool = False
 
 
 class InlineEngine:
@@ -73,51 +84,63 @@ class LocalEngine:
         self, function: Callable[[T], U], items: Iterable[T], *, yield_crashes: bool = False
     ) -> Iterator[U | Crash]:
         """See `Engine.map`."""
-        waiting: deque[tuple[int, T, Future[U]]] = deque()
+        waiting: deque[_Entry[T, U]] = deque()
         source = enumerate(items)
-        exhausted = False
-        while True:
-            while not exhausted and len(waiting) < 2 * self.num_workers:
-                entry = next(source, None)
-                if entry is None:
-                    exhausted = True
-                    break
-                waiting.append((*entry, self._submit(function, entry[1])))
-            if not waiting:
-                return
-            index, item, future = waiting.popleft()
-            try:
-                result: U | Crash = future.result()
-            except BrokenProcessPool:
-                # Any item under way may be the culprit: each is tried alone, in order.
-                self._drop_pool()
-                result = self._alone(function, index, item, yield_crashes)
-                waiting = deque((i, it, self._submit(function, it)) for i, it, _ in waiting)
-            yield result
+        try:
+            while True:
+                while len(waiting) < 2 * self.num_workers and (entry := next(source, None)) is not None:
+                    waiting.append(_Entry(*entry, self._submit(function, entry[1])))
+                if not waiting:
+                    return
+                first = waiting[0]
+                try:
+                    result: U | Crash = first.future.result()
+                except BrokenProcessPool as error:
+                    if not first.settled:
+                        self._find_culprit(function, waiting)
+                        continue
+                    if not yield_crashes:
+                        raise WorkerCrashedError(
+                            f"a worker process died on item {first.index}",
+                            hint="free memory, or run again with --workers 1 to see which input it is",
+                        ) from error
+                    result = Crash(first.index, f"a worker process died on item {first.index}")
+                waiting.popleft()
+                yield result
+        finally:
+            for entry_left in waiting:
+                entry_left.future.cancel()
 
     def _submit(self, function: Callable[[T], U], item: T) -> Future[U]:
         if self._pool is None:
             self._pool = self._start(self.num_workers)
         try:
             return self._pool.submit(function, item)
-        except BrokenProcessPool:
+        except BrokenProcessPool as error:
             broken: Future[U] = Future()
-            broken.set_exception(BrokenProcessPool("a worker died"))
+            broken.set_exception(error)
             return broken
 
-    def _alone(self, function: Callable[[T], U], index: int, item: T, yield_crashes: bool) -> U | Crash:
-        pool = self._start(1)
+    def _find_culprit(self, function: Callable[[T], U], waiting: deque[_Entry[T, U]]) -> None:
+        """Try the items that were under way alone, in order, until one kills its worker again.
+
+        That one is settled as the culprit; those behind it go back to a fresh pool.
+        """
+        self._drop_pool()
+        alone = self._start(1)
+        found = False
         try:
-            return pool.submit(function, item).result()
-        except BrokenProcessPool as error:
-            message = f"a worker process died on item {index}"
-            if yield_crashes:
-                return Crash(index, message)
-            raise WorkerCrashedError(
-                message, hint="free memory, or run again with --workers 1 to see which input it is"
-            ) from error
+            for entry in waiting:
+                if entry.settled or not isinstance(entry.future.exception(), BrokenProcessPool):
+                    continue  # it was done before the worker died
+                if found:
+                    entry.future = self._submit(function, entry.item)
+                    continue
+                entry.future = alone.submit(function, entry.item)
+                entry.settled = True
+                found = isinstance(entry.future.exception(), BrokenProcessPool)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            alone.shutdown(wait=True, cancel_futures=True)
 
     def _drop_pool(self) -> None:
         if self._pool is not None:

@@ -1,19 +1,29 @@
-"""One writer per run folder: a lock file with host, process and time."""
+"""One writer per run folder: a lock file with host, process and time.
+
+On a local disk the lock is the kernel's (flock) and dies with its process, so that of two processes
+that find a dead one's file only one goes on; the file's text only says who holds it. A remote run
+has an object that is created once or not at all; its takeover is guarded by a kernel lock on this host.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from webclean.errors import RunLockedError
+from webclean.errors import DataError, RunLockedError
 from webclean.io.run_dir import RunDir
 
 LOCK_FILE = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_MOMENT_S = 0.05  # between a lock's creation and its text there is a moment without text
 
 
 @contextlib.contextmanager
@@ -22,62 +32,130 @@ def hold(run: RunDir, command: str, note: Callable[[str], None], name: str = LOC
 
     Raises:
         RunLockedError: a living process, or one on another host, holds it.
+        DataError: the file system knows no locks.
     """
     run.make()
     mine = {"host": socket.gethostname(), "pid": os.getpid(), "command": command, "time": time.time()}
-    while not _create(run, name, mine):
-        holder = _holder(run, name)
-        if holder is None:
-            continue  # released between our two looks
-        if holder.get("host") != mine["host"] or _alive(int(holder.get("pid", -1))):
-            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(holder.get("time", 0))))
-            raise RunLockedError(
-                f"{run.url} is being written by `{holder.get('command')}`",
-                context=f"process {holder.get('pid')} on {holder.get('host')}, since {since}",
-                hint=f"wait for it, or remove {run.url}/{name} if that process is gone",
-            )
+    path = run.local_path(name)
+    if path is None:
+        with _kernel_lock(run.scratch("") / name.replace("/", "-"), run, name) as (_, _):
+            _create_object(run, name, mine, note)
+            try:
+                yield
+            finally:
+                run.remove(name)
+        return
+    with _kernel_lock(path, run, name) as (descriptor, left):
+        holder = _parse(left)
+        if holder is not None and holder.get("host") != mine["host"]:
+            raise _locked(run, name, holder)
+        if holder is not None:
+            note(f"took over the lock of process {holder.get('pid')}, which is gone")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(mine).encode(), 0)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def holder_of(run: RunDir, name: str = LOCK_FILE) -> dict[str, Any] | None:
+    """Who holds the lock: host, pid, command, time and `alive` (None where it is on another host)."""
+    if not run.exists(name):
+        return None
+    holder = _parse(run.read_bytes(name))
+    if holder is None:
+        return None
+    here = holder.get("host") == socket.gethostname()
+    return holder | {"alive": _alive(int(holder.get("pid", -1))) if here else None}
+
+
+@contextlib.contextmanager
+def _kernel_lock(path: Path, run: RunDir, name: str) -> Iterator[tuple[int, bytes]]:
+    """Lock a file for this process; gives its descriptor and the text that a dead holder left."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            try:
+                raise _locked(run, name, _text_of_holder(descriptor))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in _NO_LOCKS:
+                raise DataError(
+                    f"the file system of {path} knows no locks",
+                    context="a run folder has one writer",
+                    hint="put the run folder on a file system with flock",
+                ) from error
+            raise
+        # The holder before us may have removed the file between our open and our lock: then this is
+        # the lock of a file that nobody else sees.
+        if _is_file(descriptor, path):
+            break
+        os.close(descriptor)
+    try:
+        yield descriptor, os.pread(descriptor, 1 << 16, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _is_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _text_of_holder(descriptor: int) -> dict[str, Any]:
+    for _ in range(10):
+        holder = _parse(os.pread(descriptor, 1 << 16, 0))
+        if holder is not None:
+            return holder
+        time.sleep(_MOMENT_S)
+    return {}
+
+
+def _create_object(run: RunDir, name: str, mine: dict[str, Any], note: Callable[[str], None]) -> None:
+    data = json.dumps(mine).encode()
+    if not run.create(name, data):
+        holder = _parse(run.read_bytes(name)) if run.exists(name) else {}
+        if holder is None or holder.get("host") != mine["host"] or _alive(int(holder.get("pid", -1))):
+            raise _locked(run, name, holder or {})
         note(f"took over the lock of process {holder.get('pid')}, which is gone")
         run.remove(name)
+        if not run.create(name, data):
+            raise _locked(run, name, _parse(run.read_bytes(name)) or {})
+    # Stores without an exclusive create let the later of two win: read back who it was.
+    if run.read_bytes(name) != data:
+        raise _locked(run, name, _parse(run.read_bytes(name)) or {})
+
+
+def _locked(run: RunDir, name: str, holder: dict[str, Any]) -> RunLockedError:
+    if not holder:
+        return RunLockedError(f"{run.url} is being written by another process", hint="wait for it")
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(holder.get("time", 0))))
+    return RunLockedError(
+        f"{run.url} is being written by `{holder.get('command')}`",
+        context=f"process {holder.get('pid')} on {holder.get('host')}, since {since}",
+        hint=f"wait for it, or remove {run.url}/{name} if that process is gone",
+    )
+
+
+def _parse(text: bytes) -> dict[str, Any] | None:
+    """The holder, or None where a process died before it wrote its name."""
     try:
-        yield
-    finally:
-        run.remove(name)
-
-
-def _create(run: RunDir, name: str, mine: dict[str, Any]) -> bool:
-    path = run.local_path(name)
-    data = json.dumps(mine).encode()
-    if path is None:
-        # Object stores have no exclusive create everywhere: look, write, then read back who won.
-        if run.exists(name):
-            return False
-        run.write_bytes(name, data)
-        return run.read_bytes(name) == data
-    # The content must stand before the name does, else a reader may meet an empty lock.
-    temporary = path.with_name(f"{name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
-    return True
-
-
-def _holder(run: RunDir, name: str) -> dict[str, Any] | None:
-    try:
-        holder = json.loads(run.read_bytes(name))
-    except Exception as error:  # noqa: BLE001 - vanished or unreadable: told apart below
-        if not run.exists(name):
-            return None
-        raise RunLockedError(
-            f"{run.url}/{name} cannot be read: {error}", hint="remove it if no other process writes this run"
-        ) from error
-    return dict(holder)
+        holder = json.loads(text)
+    except ValueError:
+        return None
+    return holder if isinstance(holder, dict) else None
 
 
 def _alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False  # our own number from before a restart; that we hold nothing else is known
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -8,12 +8,21 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from webclean.errors import ArtifactInvalidError, ArtifactMissingError, StorageFullError
+from webclean.errors import (
+    ArtifactInvalidError,
+    ArtifactMissingError,
+    ConfigError,
+    DataError,
+    DependencyMissingError,
+    StorageFullError,
+)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
 SCRATCH = ".scratch"
 _Names = list[str]  # inside the class `list` is the method
 
@@ -23,16 +32,20 @@ class RunDir:
 
     Paths are relative to the run folder with forward slashes. On a local disk a file is written
     beside its target, synced and renamed; on an object store one PUT of the whole object does the same.
+
+    Raises:
+        ConfigError: the URL is empty or of a kind that fsspec does not know.
+        DependencyMissingError: the URL's kind needs a package that is not installed.
     """
 
     def __init__(self, url: str) -> None:
+        if not url:
+            raise ConfigError("the run folder's name is empty")
         self.url = url.rstrip("/") or "/"
         self._local: Path | None = None
         self._fs: Any = None
         if "://" in url and not url.startswith(("file://", "local://")):
-            import fsspec
-
-            self._fs, self._root = fsspec.core.url_to_fs(self.url)
+            self._fs, self._root = _remote(self.url)
         else:
             self._local = Path(url.split("://", 1)[-1]).absolute()
             self._root = str(self._local)
@@ -61,7 +74,8 @@ class RunDir:
     def make(self) -> None:
         """Create the run folder."""
         if self._local is not None:
-            self._local.mkdir(parents=True, exist_ok=True)
+            with self._storage_errors(""):
+                self._local.mkdir(parents=True, exist_ok=True)
 
     def open(self, rel: str) -> BinaryIO:
         """Open a file for reading.
@@ -89,7 +103,7 @@ class RunDir:
         """
         try:
             return json.loads(self.read_bytes(rel))
-        except json.JSONDecodeError as error:
+        except ValueError as error:  # not JSON, or not UTF-8
             raise ArtifactInvalidError(
                 f"{rel} is not JSON: {error}", context=self.url, hint="remove it and run the stage again"
             ) from error
@@ -106,22 +120,46 @@ class RunDir:
             return
         target = self._local / rel
         temporary = target.with_name(f".{target.name}.tmp")
+        with self._storage_errors(rel):
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with temporary.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(target)
+                _sync_folder(target.parent)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    temporary.unlink()
+                raise
+
+    def create(self, rel: str, data: bytes) -> bool:
+        """Write a file of a remote run unless it is there; whether it was written."""
+        assert self._local is None, "local files are created by the lock itself"
+        self._fs.invalidate_cache()
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-            _sync_folder(target.parent)
+            self._fs.pipe_file(self._target(rel), data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _storage_errors(self, rel: str) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
             if error.errno in _FULL:
                 raise StorageFullError(
                     f"no space left while writing {rel}",
                     context=self.url,
                     hint="free space and run the same command again; finished parts are kept",
+                ) from error
+            if error.errno in _BARRED:
+                place = f"{self.url}/{rel}" if rel else self.url
+                raise DataError(
+                    f"{place} cannot be written: {error.strerror}",
+                    hint="name a run folder that you may write",
                 ) from error
             raise
 
@@ -134,20 +172,27 @@ class RunDir:
         """Add to a log; a remote run keeps no log, since objects cannot grow."""
         if self._local is not None:
             path = self._local / rel
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
+            with self._storage_errors(rel):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                    file.write(text)
 
     def list(self, rel: str = "") -> _Names:
         """Names of the files and folders directly below, sorted; empty if there is no such folder."""
         if self._local is not None:
             folder = self._local / rel
             return sorted(os.listdir(folder)) if folder.is_dir() else []
+        self._fs.invalidate_cache()
         if not self._fs.exists(self._target(rel)):
             return []
-        self._fs.invalidate_cache()
         names = self._fs.ls(self._target(rel), detail=False)
         return sorted({name.rstrip("/").rsplit("/", 1)[-1] for name in names})
+
+    def folders(self, rel: str = "") -> _Names:
+        """Names of the folders directly below, sorted."""
+        if self._local is not None:
+            return [name for name in self.list(rel) if (self._local / rel / name).is_dir()]
+        return [name for name in self.list(rel) if self._fs.isdir(self._target(f"{rel}/{name}".lstrip("/")))]
 
     def remove(self, rel: str) -> None:
         """Remove a file or a folder with all below it; nothing happens where it is not."""
@@ -167,10 +212,30 @@ class RunDir:
         else:
             import hashlib
 
+            # Per user, and closed to others: the temp folder is everybody's.
             key = hashlib.sha256(self.url.encode()).hexdigest()[:16]
-            folder = Path(tempfile.gettempdir()) / f"webclean-{key}" / rel
+            top = Path(tempfile.gettempdir()) / f"webclean-{os.getuid()}-{key}"
+            top.mkdir(mode=0o700, exist_ok=True)
+            if top.stat().st_uid != os.getuid():
+                raise DataError(f"{top} belongs to another user", hint="set TMPDIR to a folder of your own")
+            folder = top / rel
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+
+def _remote(url: str) -> tuple[Any, str]:
+    import fsspec
+
+    try:
+        filesystem, root = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise DependencyMissingError(
+            f"{url} needs a package that is not installed: {error}",
+            hint="pip install 'webclean[s3]' for s3://, 'webclean[gcs]' for gs://",
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{url} is no run folder: {error}") from error
+    return filesystem, str(root)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +60,7 @@ def to_arrow(data: pa.Table | Mapping[str, Any], table: Table) -> pa.Table:
         unknown = sorted(set(columns) - set(table.column_names))
         raise ArtifactInvalidError(f"{table.name}: missing columns {missing}, unknown columns {unknown}")
     schema = arrow_schema(table)
-    arrays = []
+    arrays: list[pa.Array] = []
     for field in schema:
         try:
             values = columns[field.name]
@@ -67,10 +68,19 @@ def to_arrow(data: pa.Table | Mapping[str, Any], table: Table) -> pa.Table:
                 array = values.cast(field.type)
             else:
                 array = pa.array(values, type=field.type)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        except (
+            ValueError,
+            TypeError,
+            OverflowError,
+            NotImplementedError,
+        ) as error:  # Arrow's are kinds of these
             raise ArtifactInvalidError(f"{table.name}.{field.name}: not {field.type}: {error}") from error
         if not field.nullable and array.null_count:
             raise ArtifactInvalidError(f"{table.name}.{field.name}: {array.null_count} nulls")
+        if arrays and len(array) != len(arrays[0]):
+            raise ArtifactInvalidError(
+                f"{table.name}.{field.name}: {len(array)} values, the columns before have {len(arrays[0])}"
+            )
         arrays.append(array)
     return pa.table(arrays, schema=schema)
 
@@ -104,7 +114,8 @@ def has_part(run: RunDir, artefact: str, index: int) -> bool:
 def part_names(run: RunDir, artefact: str) -> list[str]:
     """File names of the parts, in order."""
     return sorted(
-        (name for name in run.list(artefact) if _PART.fullmatch(name)), key=lambda n: int(_PART.fullmatch(n)[1])  # type: ignore[index]
+        (name for name in run.list(artefact) if _PART.fullmatch(name)),
+        key=lambda n: int(_PART.fullmatch(n)[1]),  # type: ignore[index]
     )
 
 
@@ -132,20 +143,25 @@ def read_part(
     Raises:
         ArtifactInvalidError: the part cannot be read or does not have the schema.
     """
-    where = f"{run.url}/{artefact}/{name}"
     schema = arrow_schema(table)
+    with _parquet(run, artefact, name) as stored:
+        if not stored.schema_arrow.equals(schema):
+            raise ArtifactInvalidError(
+                f"{run.url}/{artefact}/{name} does not have the columns of {table.name}",
+                hint="it was written by another version: run its stage again with --force",
+            )
+        return stored.read(columns=None if columns is None else list(columns))
+
+
+@contextlib.contextmanager
+def _parquet(run: RunDir, artefact: str, name: str) -> Iterator[pq.ParquetFile]:
     with run.open(f"{artefact}/{name}") as file:
         try:
-            stored = pq.ParquetFile(file)
-            if not stored.schema_arrow.equals(schema):
-                raise ArtifactInvalidError(
-                    f"{where} does not have the columns of {table.name}",
-                    hint="it was written by another version: run its stage again with --force",
-                )
-            return stored.read(columns=None if columns is None else list(columns))
-        except (pa.ArrowInvalid, OSError) as error:
+            yield pq.ParquetFile(file)
+        except (pa.ArrowException, OSError) as error:
             raise ArtifactInvalidError(
-                f"{where} cannot be read: {error}", hint="remove it and run its stage again"
+                f"{run.url}/{artefact}/{name} cannot be read: {error}",
+                hint="remove it and run its stage again with --force",
             ) from error
 
 
@@ -163,8 +179,8 @@ def num_rows(run: RunDir, artefact: str) -> int:
     """Rows of all parts, from their footers."""
     total = 0
     for name in part_names(run, artefact):
-        with run.open(f"{artefact}/{name}") as file:
-            total += pq.ParquetFile(file).metadata.num_rows
+        with _parquet(run, artefact, name) as stored:
+            total += stored.metadata.num_rows
     return total
 
 
@@ -177,5 +193,5 @@ def part_schema(run: RunDir, artefact: str) -> pa.Schema:
     names = part_names(run, artefact)
     if not names:
         raise ArtifactMissingError(f"{run.url}/{artefact} has no parts")
-    with run.open(f"{artefact}/{names[0]}") as file:
-        return pq.ParquetFile(file).schema_arrow
+    with _parquet(run, artefact, names[0]) as stored:
+        return stored.schema_arrow

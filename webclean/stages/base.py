@@ -15,13 +15,14 @@ import webclean
 from webclean import schema
 from webclean.config import StageConfig
 from webclean.engines.base import Engine
-from webclean.errors import ArtifactMissingError, ArtifactStaleError
+from webclean.errors import ArtifactInvalidError, ArtifactMissingError, ArtifactStaleError
 from webclean.io.run_dir import RunDir
 from webclean.stages.chain import Stage, writer_of
 
 PENDING = "_pending.json"
 # What an artefact's digest covers; logs, clocks and checkpoints are not part of it.
 _DIGESTED = (".parquet", ".safetensors", "config.json")
+_RECORD_KEYS = {"fingerprint", "inputs", "counts", "result", "digest"}
 
 
 class Bar(Protocol):
@@ -109,7 +110,7 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
         stage: one row of the chain.
         config: its config.
         context: run folder, engine, seed, progress; the caller holds the lock.
-        force: run although unchanged, and use inputs that are stale.
+        force: run although unchanged, and use required inputs that are stale.
 
     Raises:
         ArtifactMissingError: a required input has not been made.
@@ -128,6 +129,8 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
     if not force and all(d is not None and d["fingerprint"] == fingerprint for d in done):
         record = done[0]
         assert record is not None
+        for artefact in outputs:
+            run.remove(f"{artefact}/{PENDING}")  # left where the commit was killed in its last step
         return Outcome(stage.name, True, Counts(**record["counts"]), record["result"], 0.0)
 
     for artefact in outputs:
@@ -156,15 +159,27 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
             "clock": {"started": started, "seconds": seconds},
         }
         run.write_json(f"{artefact}/{schema.RUN_JSON}", record)
+    for artefact in outputs:
         run.remove(f"{artefact}/{PENDING}")
     _log(run, f"{stage.name}: done in {seconds:.1f} s, {counts}")
     return Outcome(stage.name, False, counts, context.result, seconds)
 
 
 def committed(run: RunDir, artefact: str) -> dict[str, Any] | None:
-    """The artefact's run.json, None where it has not been committed."""
+    """The artefact's run.json, None where it has not been committed.
+
+    Raises:
+        ArtifactInvalidError: the file is not one that `execute` wrote.
+    """
     path = f"{artefact}/{schema.RUN_JSON}"
-    return dict(run.read_json(path)) if run.exists(path) else None
+    if not run.exists(path):
+        return None
+    record = run.read_json(path)
+    if not isinstance(record, dict) or not _RECORD_KEYS <= record.keys():
+        raise ArtifactInvalidError(
+            f"{path} is not the record of a stage", context=run.url, hint="remove it and run the stage again"
+        )
+    return record
 
 
 def staleness(run: RunDir, artefact: str) -> str | None:
@@ -172,21 +187,39 @@ def staleness(run: RunDir, artefact: str) -> str | None:
 
     Every ancestor is looked at, so that a change at the top is seen from the bottom.
     """
-    record = committed(run, artefact)
-    if record is None:
+    if committed(run, artefact) is None:
         return f"{artefact} has not been made"
+    # Each ancestor is read once: the ways up through the rounds double with each.
+    records: dict[str, dict[str, Any] | None] = {}
+    return _reason(run, artefact, records, fresh=set())
+
+
+def _reason(
+    run: RunDir, artefact: str, records: dict[str, dict[str, Any] | None], fresh: set[str]
+) -> str | None:
+    if artefact in fresh:
+        return None
+    record = _once(run, artefact, records)
+    assert record is not None, "the caller has seen it"
     for name, digest in sorted(record["inputs"].items()):
-        above = committed(run, name)
         if digest is None:
             continue
+        above = _once(run, name, records)
         if above is None:
             return f"{artefact} was made from {name}, which is gone"
         if above["digest"] != digest:
             return f"{artefact} was made from an older {name}"
-        reason = staleness(run, name)
+        reason = _reason(run, name, records, fresh)
         if reason is not None:
             return reason
+    fresh.add(artefact)
     return None
+
+
+def _once(run: RunDir, artefact: str, records: dict[str, dict[str, Any] | None]) -> dict[str, Any] | None:
+    if artefact not in records:
+        records[artefact] = committed(run, artefact)
+    return records[artefact]
 
 
 def command_for(artefact: str, run: RunDir) -> str:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import textwrap
 from typing import Any
 
-from webclean.config import IngestConfig, StageConfig
+from webclean.config import IngestConfig, sections
 from webclean.io.readers.listing import list_source
 
 _WIDTH = 100
 
 
-def compose(source: str, sections: dict[str, type[StageConfig]]) -> tuple[str, list[str]]:
+def compose(source: str) -> tuple[str, list[str]]:
     """The file's text, and one line per guessed column.
 
     Args:
         source: SOURCE as `webclean ingest` takes it.
-        sections: TOML section -> config class.
 
     Raises:
         ImagesNotFoundError, ConfigError, DataError: SOURCE cannot be listed.
@@ -30,7 +28,7 @@ def compose(source: str, sections: dict[str, type[StageConfig]]) -> tuple[str, l
         f"# Settings of webclean for {source.encode('unicode_escape').decode()}",
         "# A line that starts with # holds the default; take the # away to change it. Flags go before this file.",
     ]
-    for name, kind in sections.items():
+    for name, kind in sections().items():
         fields = [f for f in dataclasses.fields(kind) if f.metadata.get("flag") != ""]
         if not fields:
             continue
@@ -48,7 +46,9 @@ def _help(field: dataclasses.Field[Any]) -> str:
     meta = field.metadata
     choices = f" One of: {', '.join(meta['choices'])}." if meta.get("choices") else ""
     bounds = [
-        f"{sign} {meta[key]}" for key, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")) if meta.get(key) is not None
+        f"{sign} {meta[key]}"
+        for key, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+        if meta.get(key) is not None
     ]
     return f"{meta['help']}{choices}" + (f" ({', '.join(bounds)})" if bounds else "")
 
@@ -60,4 +60,11 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(part) for part in value) + "]"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    return _quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string: column names come from the crawl and may hold anything."""
+    escapes = {'"': '\\"', "\\": "\\\\"}
+    shown = (escapes.get(c, c if c.isprintable() else f"\\U{ord(c):08x}") for c in text)
+    return '"' + "".join(shown) + '"'

@@ -6,9 +6,10 @@ from typing import Any
 
 from webclean import schema
 from webclean.errors import ArtifactMissingError
-from webclean.io.lock import LOCK_FILE
+from webclean.io.lock import holder_of
 from webclean.io.run_dir import RunDir
-from webclean.stages.base import PENDING, committed, staleness
+from webclean.stages.base import PENDING, command_for, committed, staleness
+from webclean.stages.chain import CHAIN, writer_of
 
 _DEPTH = 3
 
@@ -24,11 +25,17 @@ def survey(run: RunDir) -> dict[str, Any]:
             f"{run.url} does not exist", hint=f"webclean ingest SOURCE {run.url} makes it"
         )
     rows = []
-    for artefact in _artefacts(run, "", _DEPTH):
+    for artefact in _artefacts(run):
         record = committed(run, artefact)
         if record is None:
             rows.append(
-                {"artefact": artefact, "state": "unfinished", "total": None, "forwarded": None, "seconds": None}
+                {
+                    "artefact": artefact,
+                    "state": "unfinished",
+                    "total": None,
+                    "forwarded": None,
+                    "seconds": None,
+                }
             )
             continue
         stale = staleness(run, artefact)
@@ -41,26 +48,32 @@ def survey(run: RunDir) -> dict[str, Any]:
                 "seconds": round(record["clock"]["seconds"], 1),
             }
         )
-    lock = run.read_json(LOCK_FILE) if run.exists(LOCK_FILE) else None
-    return {"run": run.url, "artefacts": rows, "lock": lock, "next": _next(run, rows)}
+    return {"run": run.url, "artefacts": rows, "lock": holder_of(run), "next": _next(run, rows)}
 
 
-def _artefacts(run: RunDir, folder: str, depth: int) -> list[str]:
+def _artefacts(run: RunDir) -> list[str]:
+    """Every folder that a stage has begun or committed, in the order of the chain."""
+    return sorted(_below(run, "", _DEPTH), key=lambda artefact: (_place(artefact), artefact))
+
+
+def _place(artefact: str) -> int:
+    stage = writer_of(artefact)
+    return CHAIN.index(stage) if stage is not None else len(CHAIN)
+
+
+def _below(run: RunDir, folder: str, depth: int) -> list[str]:
     found = []
-    for name in run.list(folder):
-        path = f"{folder}/{name}".lstrip("/")
-        if name.startswith(".") or depth == 0 or "." in name:
+    for name in run.folders(folder) if depth else ():
+        if name.startswith("."):
             continue
-        inside = run.list(path)
-        if schema.RUN_JSON in inside or PENDING in inside:
+        path = f"{folder}/{name}".lstrip("/")
+        if run.exists(f"{path}/{schema.RUN_JSON}") or run.exists(f"{path}/{PENDING}"):
             found.append(path)
-        found.extend(_artefacts(run, path, depth - 1))
+        found.extend(_below(run, path, depth - 1))
     return found
 
 
 def _next(run: RunDir, rows: list[dict[str, Any]]) -> str:
-    from webclean.stages.base import command_for
-
     states = {row["artefact"]: row["state"] for row in rows}
     for artefact, state in states.items():
         if state != "fresh":
