@@ -144,5 +144,15 @@ def _write(run: RunDir, artefact: str, table: schema.Table, rows: list[dict], pa
         tables.write_part(run, artefact, index, columns, table)
     run.write_json(
         f"{artefact}/{schema.RUN_JSON}",
-        {"inputs": {}, "digest": artefact, "fingerprint": "f" * 8, "counts": {}, "config": {}, "result": {}},
+        {
+            "stage": "fixture",
+            "inputs": {},
+            "digest": artefact,
+            "fingerprint": "f" * 8,
+            "config": {},
+            "result": {},
+            "counts": {"total": 0, "forwarded": 0, "dropped": {}},
+            "files": [],
+            "clock": {"seconds": 0.0},
+        },  # fmt: skip
     )
