@@ -31,9 +31,14 @@ _MASS_FLOOR = 0.01  # keeps the log of a text mass finite
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """All that is known of N images. Judges: log-probabilities (N, C), None where absent; numbers: NaN."""
+    """All that is known of N images. Judges: log-probabilities (N, C), None where absent; numbers: NaN.
+
+    judged_N, has_text_N: where the image judges and the text judge have an opinion; elsewhere their rows
+    are ignored.
+    """
 
     judge_NC: Floats | None
+    judged_N: Bools
     neighbors_NC: Floats | None
     text_judge_NC: Floats | None
     has_text_N: Bools
@@ -84,21 +89,21 @@ def combine(
     num = len(label_N)
     unknown = np.full(num, np.nan)
     told: dict[str, Any] = {}
-    topic_N = on_topic(evidence.similarity_N, topic_middle)
-    p_judge_N = _alone(evidence.judge_NC, label_N)
-    p_neighbors_N = _alone(evidence.neighbors_NC, label_N)
+    topic_N = on_topic(evidence.similarity_N, label_N, topic_middle)
+    p_judge_N = _alone(evidence.judge_NC, evidence.judged_N, label_N)
+    p_neighbors_N = _alone(evidence.neighbors_NC, evidence.judged_N, label_N)
     image_NC = _fused(evidence, neighbor_weight)
     rank_N = -evidence.rank_percentile_N
     mass_N = np.log(evidence.text_mass_N + _MASS_FLOOR)
     text_N = unknown if evidence.text_judge_NC is None else log_margin(evidence.text_judge_NC, label_N)
     text_N = np.where(evidence.has_text_N, text_N, np.nan)
 
-    main_NC, main_view = image_NC, "image"
+    main_NC, main_view, known_N = image_NC, "image", evidence.judged_N
     if main_NC is None and evidence.text_judge_NC is not None:
-        main_NC, main_view = evidence.text_judge_NC, "text"
+        main_NC, main_view, known_N = evidence.text_judge_NC, "text", evidence.has_text_N
     p_rank_N, p_mass_N, p_text_judge_N = unknown, unknown, unknown
     p_somnet_N = unknown
-    if main_NC is None or num == 0:
+    if main_NC is None or not known_N.any():
         clean_N = topic_N * _without_judge(evidence)
         nobody = np.full(num, -1, dtype=np.int64)
         return Score(
@@ -108,13 +113,16 @@ def combine(
             suggested_probability_N=np.zeros(num), no_judge=True, main_view="none", told=told,
         )  # fmt: skip
 
-    main = calibrate(main_NC, label_N)
-    base_odds_N = logit(main.p_right_N)
+    main = calibrate(main_NC[known_N], label_N[known_N])
     told[main_view] = {"wrong_share": round(main.wrong_share, 4)}
     prior_odds = float(logit(np.array([np.clip(main.p_right_N.mean(), 0.01, 0.99)]))[0])
+    # Without an opinion an image stands where the crawl does, but lack of evidence condemns nobody.
+    p_right_N = np.full(num, float(sigmoid(np.array([max(0.0, prior_odds)]))[0]))
+    p_right_N[known_N] = main.p_right_N
+    base_odds_N = logit(p_right_N)
 
     def alone(name: str, x_N: Floats) -> Floats:
-        trust = _trusted([x_N], main.p_right_N, fold_N)
+        trust = _trusted([x_N], p_right_N, known_N, fold_N)
         told[name] = {"gain": _rounded(trust.gain), "slope": _rounded(float(trust.slopes_E[0]))}
         p_N = sigmoid(prior_odds + trust.log_odds_N)
         return np.where(np.isfinite(x_N), p_N, np.nan)
@@ -131,7 +139,7 @@ def combine(
         side.append(text_N)
     side_odds_N = np.zeros(num)
     if side:
-        trust = _trusted(side, main.p_right_N, fold_N)
+        trust = _trusted(side, p_right_N, known_N, fold_N)
         told["side"] = {"gain": _rounded(trust.gain), "slopes": [_rounded(float(s)) for s in trust.slopes_E]}
         side_odds_N = trust.log_odds_N
     odds_N = base_odds_N + side_odds_N
@@ -146,14 +154,14 @@ def combine(
     clean_N = topic_N * sigmoid(odds_N)
 
     view_NC = main_NC
-    if main_view == "image" and evidence.text_judge_NC is not None and told["text-judge"]["gain"] > 0:
+    if evidence.text_judge_NC is not None and told.get("text-judge", {"gain": 0.0})["gain"] > 0:
         view_NC = main_NC + np.where(evidence.has_text_N[:, None], evidence.text_judge_NC, 0.0)
     suggested_N, suggested_p_N = _suggest(view_NC, label_N, topic_N - clean_N)
     return Score(
         clean_N=clean_N, p_judge_N=p_judge_N, p_neighbors_N=p_neighbors_N,
         p_topic_N=np.where(np.isfinite(evidence.similarity_N), topic_N, np.nan), p_rank_N=p_rank_N,
         p_mass_N=p_mass_N,
-        p_text_judge_N=np.where(evidence.has_text_N, main.p_right_N, np.nan) if main_view == "text" else p_text_judge_N,
+        p_text_judge_N=np.where(known_N, p_right_N, np.nan) if main_view == "text" else p_text_judge_N,
         p_somnet_N=p_somnet_N, suggested_N=suggested_N, suggested_probability_N=suggested_p_N,
         no_judge=False, main_view=main_view, told=told,
     )  # fmt: skip
@@ -168,15 +176,16 @@ def _fused(evidence: Evidence, neighbor_weight: float) -> Floats | None:
     return log_softmax(evidence.judge_NC + neighbor_weight * evidence.neighbors_NC)
 
 
-def _alone(log_probability_NC: Floats | None, label_N: Ints) -> Floats:
-    if log_probability_NC is None or len(label_N) == 0:
-        return np.full(len(label_N), np.nan)
-    return calibrate(log_probability_NC, label_N).p_right_N
+def _alone(log_probability_NC: Floats | None, known_N: Bools, label_N: Ints) -> Floats:
+    p_N = np.full(len(label_N), np.nan)
+    if log_probability_NC is not None and known_N.any():
+        p_N[known_N] = calibrate(log_probability_NC[known_N], label_N[known_N]).p_right_N
+    return p_N
 
 
-def _trusted(evidences: list[Floats], p_right_N: Floats, fold_N: Ints) -> Trust:
+def _trusted(evidences: list[Floats], p_right_N: Floats, known_N: Bools, fold_N: Ints) -> Trust:
     x_NE = np.stack(evidences, axis=1)
-    return learn_trust(x_NE, np.isfinite(x_NE), p_right_N, fold_N)
+    return learn_trust(x_NE, np.isfinite(x_NE), p_right_N, fold_N, known_N)
 
 
 def _without_judge(evidence: Evidence) -> Floats:

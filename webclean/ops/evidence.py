@@ -26,6 +26,7 @@ Bools = NDArray[np.bool_]
 
 CERTAINTY = 0.01  # a second view alone makes us at most 99 % sure
 MIN_EXPECTED_WRONG = 5.0  # below, there is nothing to learn trust from
+MIN_LIKENESSES = 20  # fewer tell no spread
 _RIDGE = 1e-3  # relative penalty that keeps the fit finite on separable data
 
 
@@ -38,7 +39,9 @@ class Trust:
     slopes_E: Floats
 
 
-def learn_trust(x_NE: Floats, present_NE: Bools, p_right_N: Floats, fold_N: Ints) -> Trust:
+def learn_trust(
+    x_NE: Floats, present_NE: Bools, p_right_N: Floats, fold_N: Ints, taught_N: Bools | None = None
+) -> Trust:
     """Log-odds that evidences add to an independent, calibrated P(label right).
 
     Args:
@@ -46,17 +49,20 @@ def learn_trust(x_NE: Floats, present_NE: Bools, p_right_N: Floats, fold_N: Ints
         present_NE: whether the image has the evidence; without it, nothing is added.
         p_right_N: float64 in (0, 1), from the other view.
         fold_N: int64 folds; an image's fit never saw its fold.
+        taught_N: images whose p_right_N the other view really told; only these are learnt from. Default all.
 
     Returns:
         Trust; all zero where the evidences do not predict held-out images better than the prior does.
     """
     num = len(p_right_N)
     nothing = Trust(np.zeros(num), 0.0, np.zeros(x_NE.shape[1]))
-    wrong = float((1.0 - p_right_N).sum())
-    if num == 0 or min(wrong, num - wrong) < MIN_EXPECTED_WRONG or not present_NE.any():
+    taught_N = np.ones(num, dtype=bool) if taught_N is None else taught_N
+    taught_M = p_right_N[taught_N]
+    wrong = float((1.0 - taught_M).sum())
+    if min(wrong, len(taught_M) - wrong) < MIN_EXPECTED_WRONG or not present_NE[taught_N].any():
         return nothing
-    right_mean = float((p_right_N**2).sum() / p_right_N.sum())
-    wrong_mean = float((p_right_N * (1.0 - p_right_N)).sum() / wrong)
+    right_mean = float((taught_M**2).sum() / taught_M.sum())
+    wrong_mean = float((taught_M * (1.0 - taught_M)).sum() / wrong)
     if right_mean - wrong_mean < 0.05:
         return nothing
     scaled_NE = _standardise(x_NE, present_NE)
@@ -64,14 +70,15 @@ def learn_trust(x_NE: Floats, present_NE: Bools, p_right_N: Floats, fold_N: Ints
     prior_N = np.empty(num)
     slopes = []
     for fold in np.unique(fold_N):
-        train = fold_N != fold
+        test = fold_N == fold
+        train = ~test & taught_N
         if not train.any():
             return nothing
         beta = _logistic(scaled_NE[train], p_right_N[train])
         slopes.append(beta[1:])
-        fitted_N[~train] = sigmoid(beta[0] + scaled_NE[~train] @ beta[1:])
-        prior_N[~train] = p_right_N[train].mean()
-    gain = _loss(prior_N, p_right_N) - _loss(fitted_N, p_right_N)
+        fitted_N[test] = sigmoid(beta[0] + scaled_NE[test] @ beta[1:])
+        prior_N[test] = p_right_N[train].mean()
+    gain = _loss(prior_N[taught_N], taught_M) - _loss(fitted_N[taught_N], taught_M)
     if gain <= 0.0:
         return Trust(np.zeros(num), gain, np.mean(slopes, axis=0))
     p_N = np.clip((fitted_N - wrong_mean) / (right_mean - wrong_mean), CERTAINTY, 1.0 - CERTAINTY)
@@ -123,29 +130,42 @@ def relative_weight(
     return Trust(weight * scaled_N, gain, np.array([weight]))
 
 
-def on_topic(similarity_N: Floats, middle: float) -> Floats:
+def on_topic(similarity_N: Floats, label_N: Ints, middle: float) -> Floats:
     """P(the image shows any of the crawl's categories), from its likeness to its nearest images.
 
     Off topic is another question than wrong category: such an image has no near neighbour under any
-    label. The likeness is put in robust standard deviations from the median; a logistic falls from 1 to
-    0 around `middle`.
+    label. The likeness is put in robust standard deviations from the median, of the crawl and of the
+    image's own label, whichever is kinder: a label whose images differ much among themselves is not off
+    topic. A logistic falls from 1 to 0 around `middle`.
 
     Args:
         similarity_N: float64 mean cosine to the nearest images of any label; NaN where unknown.
+        label_N: int64 labels.
         middle: robust z-score at which P = 1/2, negative.
 
     Returns:
         float64 (N,) in (0, 1]; 1 where unknown.
     """
-    known = np.isfinite(similarity_N)
-    if known.sum() < 20:
+    known_N = np.isfinite(similarity_N)
+    z_N = np.full(len(similarity_N), -np.inf)
+    if not _judge_likeness(similarity_N, known_N, z_N):
         return np.ones(len(similarity_N))
-    median = np.median(similarity_N[known])
-    spread = 1.4826 * np.median(np.abs(similarity_N[known] - median))
+    for label in np.unique(label_N[known_N]):
+        _judge_likeness(similarity_N, known_N & (label_N == label), z_N)
+    return np.where(known_N, sigmoid(2.0 * (np.where(known_N, z_N, 0.0) - middle)), 1.0)
+
+
+def _judge_likeness(similarity_N: Floats, among_N: Bools, z_N: Floats) -> bool:
+    """Raise z_N to the robust z-score among these images; False where too few or too alike to tell."""
+    likeness_M = similarity_N[among_N]
+    if len(likeness_M) < MIN_LIKENESSES:
+        return False
+    median = np.median(likeness_M)
+    spread = 1.4826 * np.median(np.abs(likeness_M - median))
     if spread <= 0.0:
-        return np.ones(len(similarity_N))
-    z_N = np.where(known, (similarity_N - median) / spread, 0.0)
-    return np.where(known, sigmoid(2.0 * (z_N - middle)), 1.0)
+        return False
+    z_N[among_N] = np.maximum(z_N[among_N], (likeness_M - median) / spread)
+    return True
 
 
 def _standardise(x_NE: Floats, present_NE: Bools) -> Floats:

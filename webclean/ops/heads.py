@@ -227,8 +227,13 @@ def standardise(x_ND: NDArray[np.floating[Any]], num_dims: int) -> Floats:
 
     Returns:
         float64 (N, min(D, num_dims)).
+
+    Raises:
+        ValueError: a feature is NaN or infinite.
     """
-    rows = np.asarray(x_ND, dtype=np.float64)
+    rows: Floats = np.asarray(x_ND, dtype=np.float64)
+    if not np.isfinite(rows).all():
+        raise ValueError("features hold NaN or infinity")
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     rows -= rows.mean(axis=0)
     rows /= np.maximum(rows.std(axis=0), 1e-9)

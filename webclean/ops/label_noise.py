@@ -9,8 +9,11 @@ wrong labels; the observed ones mix f0 with that of the right labels,
 
 so k <= f/f0 everywhere, and far to the left, where right labels hardly come, f/f0 reaches it. Then
 P(wrong | margin) = k f0(margin) / f(margin), made monotone. The injected labels follow the crawl's own
-confusions, which are learnt in a few rounds. Nothing assumes a shape of the margins: a crawl without
-wrong labels gets k near 0 and stays whole, where a two-component mixture would cut it in half.
+confusions, which are learnt in a few rounds. Nothing assumes a shape of the margins of a judge that tells
+labels apart: a crawl without wrong labels gets k near 0 and stays whole, where a two-component mixture
+would cut it in half. A judge that tells little gives right labels low margins too, and then f/f0 says
+nothing of k: what two normal densities as far apart as f1 and f0 would put there is taken off, so that a
+judge that knows nothing condemns nobody.
 
 Shapes: N images, C categories, B bins of the margin.
 """
@@ -29,6 +32,7 @@ MARGIN_LIMIT = 40.0  # margins are clipped there: e^40 is certainty
 NUM_BINS = 3200
 ROUNDS = 8  # of learning which category is mistaken for which; the share moves by < 0.002 after 5
 TAILS = np.linspace(0.1, 0.9, 30)  # left shares of f0 at which f/f0 is looked at
+CHANCE = 1.0  # standard errors by which a judge may be worse than it looks
 CERTAINTY = 1e-3  # no margin alone makes us surer than this
 TILT = 0.05  # log-odds per unit of margin that keep the order where the monotone fit is flat
 _CHUNK_ROWS = 65536
@@ -67,7 +71,7 @@ def calibrate(log_probability_NC: Floats, label_N: Ints) -> Calibration:
         label_N: int64 labels, 0..C-1.
 
     Raises:
-        ValueError: no image, fewer than two categories, or shapes differ.
+        ValueError: no image, fewer than two categories, shapes differ, or a NaN.
     """
     num, num_categories = log_probability_NC.shape
     if num == 0 or num_categories < 2 or label_N.shape != (num,):
@@ -81,15 +85,17 @@ def calibrate(log_probability_NC: Floats, label_N: Ints) -> Calibration:
         log_p = log_p.copy()
         log_p[np.arange(len(own)), own] = -np.inf
         suggested_N[rows] = log_p.argmax(axis=1)
+    if np.isnan(margin_N).any():
+        raise ValueError("log-probabilities hold NaN")
     observed_B = np.bincount(_bins(margin_N), minlength=NUM_BINS) / num
     p_right_N = 1.0 / (1.0 + np.exp(-margin_N))
-    confusion_CC = np.full((num_categories, num_categories), 1.0)
+    confusion_CC: Floats = np.full((num_categories, num_categories), 1.0)
     share = 0.0
     for _ in range(ROUNDS):
         np.fill_diagonal(confusion_CC, 0.0)
         confusion_CC = confusion_CC / confusion_CC.sum(axis=1, keepdims=True)
         injected_B = _injected(log_probability_NC, label_N, p_right_N, confusion_CC)
-        share = _share(observed_B, injected_B)
+        share = _share(observed_B, injected_B, num)
         log_odds_B = _log_odds(observed_B, injected_B, share)
         p_right_N = 1.0 / (1.0 + np.exp(-(np.interp(margin_N, _centers(), log_odds_B) + TILT * margin_N)))
         wrong_N = (1.0 - p_right_N) * (margin_N < 0)
@@ -128,12 +134,33 @@ def _injected(log_probability_NC: Floats, label_N: Ints, p_right_N: Floats, conf
     return histogram_B / total if total > 0 else np.full(NUM_BINS, 1.0 / NUM_BINS)
 
 
-def _share(observed_B: Floats, injected_B: Floats) -> float:
-    """The smallest ratio F/F0 of the left tails: right labels can only raise it."""
-    below, below0 = np.cumsum(observed_B), np.cumsum(injected_B)
-    place = np.searchsorted(below0, TAILS)
-    place = np.minimum(place, NUM_BINS - 1)
-    return float(min(1.0, (below[place] / np.maximum(below0[place], 1e-12)).min()))
+def _share(observed_B: Floats, injected_B: Floats, num: int) -> float:
+    """The smallest k that explains the lowest ratio F/F0 of the left tails of N images."""
+    below_B, below0_B = np.cumsum(observed_B), np.cumsum(injected_B)
+    place = np.minimum(np.searchsorted(below0_B, TAILS), NUM_BINS - 1)
+    bound = min(1.0, float((below_B[place] / np.maximum(below0_B[place], 1e-12)).min()))
+    # P(observed margin > injected one), ties counted half: 1/2 for a judge that knows nothing.
+    rank = float((observed_B * (below0_B - 0.5 * injected_B)).sum())
+    return _smallest_share(bound, rank, num)
+
+
+def _smallest_share(bound: float, rank: float, num: int) -> float:
+    """Solve bound = k + (1 - k) r(k), r = F1/F0 in the left tail for normal f0, f1 of equal width.
+
+    Their distance follows from P(observed > injected) = k/2 + (1 - k) P(right > injected). Both that and
+    r are taken as badly as chance among N images allows: doubt about a judge is no evidence against
+    labels. For a judge whose right and injected margins hardly overlap r is 0 and k = bound.
+    """
+    from scipy.special import ndtr, ndtri
+
+    tail = float(TAILS[0])
+    share_K = np.linspace(0.0, bound, 513)
+    apart_K = (rank - 0.5 * share_K) / np.maximum(1.0 - share_K, 1e-9) - CHANCE / np.sqrt(12.0 * num)
+    distance_K = np.sqrt(2.0) * ndtri(np.clip(apart_K, 0.5, 1.0 - 1e-9))
+    right_K = ndtr(ndtri(tail) - distance_K) / tail
+    right_K = np.minimum(1.0, right_K + CHANCE * np.sqrt(right_K / (tail * num)))
+    explained_K = share_K + (1.0 - share_K) * right_K
+    return float(share_K[int(np.argmax(explained_K >= bound - 1e-12))])
 
 
 def _log_odds(observed_B: Floats, injected_B: Floats, share: float) -> Floats:

@@ -48,13 +48,15 @@ def vote(
         weight_N: float64 weight of each image's vote, default 1.
 
     Raises:
-        ValueError: shapes differ.
+        ValueError: shapes differ, or a feature is NaN or infinite.
     """
     import faiss
 
     num = len(features_ND)
     if label_N.shape != (num,) or group_N.shape != (num,):
         raise ValueError("features, labels and groups differ in length")
+    if not np.isfinite(features_ND).all():
+        raise ValueError("features hold NaN or infinity")
     weight_N = np.ones(num) if weight_N is None else weight_N
     unit_ND = np.array(features_ND, dtype=np.float32)
     unit_ND /= np.maximum(np.linalg.norm(unit_ND, axis=1, keepdims=True), 1e-12)

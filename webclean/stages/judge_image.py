@@ -24,21 +24,20 @@ def run(config: JudgeImageConfig, context: Context) -> Counts:
     """
     usable = read_usable(context.run)
     artefact = schema.predictions_path(schema.JUDGE_IMAGE, config.round)
-    counts = Counts(
-        total=usable.num_images,
-        forwarded=len(usable.image_ids),
-        dropped={"bad_file": usable.num_images - len(usable.image_ids)},
-    )
-    if not usable.can_judge:
+    few_N = usable.too_few(config.scratch_folds if config.features is None else config.judge_folds)
+    counts = usable.counts(few_N)
+    if not usable.can_judge or few_N.all():
         write_predictions(context.run, artefact, usable, None, None, top=config.judge_top)
-        context.result["judge"] = "none: fewer than two categories"
+        context.result["judge"] = "none: no two categories with enough different images"
         return counts
     weight_N = training_weights(context, config.round, usable)
     if config.features is None:
         log_probability_NC, fold_N = _from_scratch(config, context, usable, weight_N)
     else:
         log_probability_NC, fold_N = _from_features(config, context, usable, weight_N)
-    write_predictions(context.run, artefact, usable, log_probability_NC, fold_N, top=config.judge_top)
+    write_predictions(
+        context.run, artefact, usable, log_probability_NC, fold_N, top=config.judge_top, unknown_N=few_N
+    )
     return counts
 
 

@@ -27,6 +27,7 @@ def run(config: JudgeNeighborsConfig, context: Context) -> Counts:
         temperature=config.neighbors_temperature,
         weight_N=training_weights(context, config.round, usable),
     )
+    few_N = usable.too_few(config.judge_folds)
     write_predictions(
         context.run,
         schema.predictions_path(schema.JUDGE_NEIGHBORS, config.round),
@@ -34,10 +35,7 @@ def run(config: JudgeNeighborsConfig, context: Context) -> Counts:
         votes.log_probability_NC if usable.can_judge else None,
         usable.label_N * 0 if usable.can_judge else None,
         top=config.judge_top,
+        unknown_N=few_N,
         similarity_N=votes.similarity_N,
     )
-    return Counts(
-        total=usable.num_images,
-        forwarded=len(usable.image_ids),
-        dropped={"bad_file": usable.num_images - len(usable.image_ids)},
-    )
+    return usable.counts(few_N)

@@ -19,22 +19,28 @@ _PLACES = (schema.PAGE_URL, schema.FILE_NAME)
 def run(config: JudgeTextConfig, context: Context) -> Counts:
     """Write predictions/text-r<k>: what each image's text says of its category, out of sample.
 
-    An image without text gets no opinion. The head learns the crawl's own vocabulary from its noisy
+    An image without text gets no opinion, nor does one whose category has fewer images than folds. The head learns the crawl's own vocabulary from its noisy
     labels: it needs no category name and no language model.
     """
     usable = read_usable(context.run)
     artefact = schema.predictions_path(schema.JUDGE_TEXT, config.round)
     words, places = _texts(context, usable)
     silent_N = np.array([not (a or b) for a, b in zip(words, places, strict=True)], dtype=bool)
-    num_silent = int(silent_N.sum())
+    few_N = usable.too_few(config.judge_folds, ~silent_N) & ~silent_N
+    unknown_N = silent_N | few_N
     counts = Counts(
         total=usable.num_images,
-        forwarded=len(usable.image_ids) - num_silent,
-        dropped={"bad_file": usable.num_images - len(usable.image_ids), "no_text": num_silent},
+        forwarded=int((~unknown_N).sum()),
+        dropped={
+            "bad_file": usable.num_images - len(usable.image_ids),
+            "no_text": int(silent_N.sum()),
+            "few_of_category": int(few_N.sum()),
+        },
     )
-    if not usable.can_judge or silent_N.all():
+    if not usable.can_judge or unknown_N.all():
         write_predictions(context.run, artefact, usable, None, None, top=config.judge_top)
-        context.result["judge"] = "none: " + ("no text" if usable.can_judge else "fewer than two categories")
+        reason = "no text" if silent_N.all() else "no two categories with enough different images"
+        context.result["judge"] = f"none: {reason}"
         return counts
     fold_N = usable.folds(config.judge_folds, context.seed)
     weight_N = np.where(silent_N, 0.0, training_weights(context, config.round, usable))
@@ -57,7 +63,7 @@ def run(config: JudgeTextConfig, context: Context) -> Counts:
         fit.log_probability_NC,
         fold_N,
         top=config.judge_top,
-        unknown_N=silent_N,
+        unknown_N=unknown_N,
     )
     context.result |= {
         "judge": "ridge",

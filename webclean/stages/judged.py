@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webclean import schema
+from webclean.errors import ArtifactInvalidError
 from webclean.io import tables
 from webclean.io.run_dir import RunDir
 from webclean.ops.folds import grouped_folds
 from webclean.ops.heads import log_margin
-from webclean.stages.base import Context
+from webclean.stages.base import Context, Counts
 from webclean.stages.rows import Categories, flags, floats, padded
 
 FOLD_SALT = 0x0F01D  # folds have a random stream of their own
@@ -34,7 +35,35 @@ class Usable:
     @property
     def can_judge(self) -> bool:
         """Whether there are two labels to tell apart, and two images that are no copies of each other."""
-        return len(np.unique(self.label_N)) > 1
+        return len(np.unique(self.label_N)) > 1 and len(np.unique(self._clusters)) > 1
+
+    @property
+    def _clusters(self) -> NDArray[np.int64]:
+        """A number for each image that its copies share."""
+        alone = np.arange(len(self.group_N)) + self.group_N.max(initial=-1) + 1
+        result: NDArray[np.int64] = np.where(self.group_N < 0, alone, self.group_N)
+        return result
+
+    def too_few(self, num_folds: int, among_N: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+        """Images of categories with fewer different images (among some) than folds.
+
+        A judge that was shown next to none of a category says no to all of it, which is no evidence.
+        """
+        pairs = np.unique(
+            np.stack([self.label_N, self._clusters])[:, slice(None) if among_N is None else among_N], axis=1
+        )
+        count_C = np.bincount(pairs[0], minlength=self.num_categories)
+        result: NDArray[np.bool_] = (count_C < num_folds)[self.label_N]
+        return result
+
+    def counts(self, few_N: NDArray[np.bool_]) -> Counts:
+        """Counts of a judge that has no opinion of these usable images."""
+        num, num_few = len(self.image_ids), int(few_N.sum())
+        return Counts(
+            total=self.num_images,
+            forwarded=num - num_few,
+            dropped={"bad_file": self.num_images - num, "few_of_category": num_few},
+        )
 
     def folds(self, num_folds: int, seed: int) -> NDArray[np.int64]:
         """int64 fold of each image; copies share one. Fewer folds where a crawl has fewer images."""
@@ -104,6 +133,13 @@ def read_features(run: RunDir, name: str, usable: Usable) -> NDArray[np.float32]
         start += len(rows)
     if start != len(features_ND):
         raise AssertionError(f"{artefact} has {start} rows for {len(features_ND)} usable images")
+    broken = np.flatnonzero(~np.isfinite(features_ND).all(axis=1))
+    if len(broken):
+        raise ArtifactInvalidError(
+            f"{run.url}/{artefact}: {len(broken)} vectors hold NaN or infinity",
+            context=f"the first is that of image {usable.image_ids[broken[0]]}",
+            hint=f"make the features again with `webclean weight {run.url} --force`",
+        )
     return features_ND
 
 
@@ -127,7 +163,8 @@ def write_predictions(
         log_probability_NC: out-of-sample log-probabilities; None where nothing could be judged.
         fold_N: fold in which each image was judged.
         top: most likely categories stored per image.
-        unknown_N: images about which the judge knows nothing (no text): no margin, fold -1.
+        unknown_N: images about which the judge knows nothing (no text, too few of their category): no
+            margin, fold -1.
         similarity_N: mean cosine to the nearest images, for the neighbours' judge.
     """
     import pyarrow as pa
