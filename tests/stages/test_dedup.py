@@ -150,6 +150,24 @@ def test_a_changed_test_set_is_seen(tmp_path, crawl):
     assert not again().skipped
 
 
+def test_equal_broken_files_are_a_group_and_missing_ones_are_not(tmp_path):
+    source = _write(
+        tmp_path / "source",
+        {
+            "a/good.jpg": _jpeg(_image(1)), "a/e1.jpg": b"", "b/e2.jpg": b"", "a/h1.jpg": b"<html>no</html>",
+            "a/h2.jpg": b"<html>no</html>", "b/other.jpg": b"<html>else</html>",
+        },
+    )  # fmt: skip
+    context, outcome = _run(tmp_path, source)
+    rows = _rows(context)
+    assert set(rows) == {"a/e1.jpg", "b/e2.jpg", "a/h1.jpg", "a/h2.jpg"}
+    assert rows["a/e1.jpg"]["group"] == rows["b/e2.jpg"]["group"] != rows["a/h1.jpg"]["group"]
+    assert rows["a/e1.jpg"]["keeper_id"] is None
+    assert rows["a/h1.jpg"]["keeper_id"] == rows["a/h2.jpg"]["keeper_id"] is not None
+    assert outcome.result["exact_groups"] == 2
+    assert outcome.result["exact_groups_across_categories"] == 1
+
+
 def test_no_duplicates_and_one_image(tmp_path):
     folder = _write(tmp_path / "crawl", {"a/1.jpg": _jpeg(_image(1))})
     context, outcome = _run(tmp_path, folder)
@@ -166,7 +184,7 @@ def test_sports_crawl(tmp_path):
     assert outcome.counts.total == 1881
     assert outcome.counts.forwarded == 1868
     # 19 groups of equal bytes, 10 across categories; one of them is two files without any byte.
-    assert (outcome.result["exact_groups"], outcome.result["exact_groups_across_categories"]) == (18, 9)
+    assert (outcome.result["exact_groups"], outcome.result["exact_groups_across_categories"]) == (19, 10)
     group = {key: row["group"] for key, row in _rows(context).items()}
     with (source / "truth.csv").open() as file:
         planted = [

@@ -25,6 +25,7 @@ _COLUMNS = (
     schema.SHA256, schema.PHASH, schema.IS_GRAY, schema.TINY, schema.STATUS,
 )  # fmt: skip
 _TASK_ROWS = 64
+_EMPTY = "empty"
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,12 @@ def run(config: DedupConfig, context: Context) -> Counts:
     groups = duplicates.group(hash_N, looks, same_N, pairs, best_first, bars)
     against = _against(config, images, hash_N, looks, bars, context) if config.against is not None else {}
     rows = _rows(images, same_N, groups, against)
+    rows += _equal_bad_files(context, first_group=len({row[schema.GROUP] for row in rows}))
     for index, start in enumerate(range(0, max(1, len(rows)), tables.PART_ROWS)):
         part = rows[start : start + tables.PART_ROWS]
         columns = {name: [row[name] for row in part] for name in schema.DUPLICATES_TABLE.column_names}
         tables.write_part(context.run, schema.DUPLICATES, index, columns, schema.DUPLICATES_TABLE)
-    context.result |= _summary(images, same_N, rows, len(groups), len(pairs), config.against is not None)
+    context.result |= _summary(images, same_N, rows, len(pairs), config.against is not None)
     usable = images.num_rows
     return Counts(
         total=total, forwarded=usable, dropped={"bad_file": total - usable} if total > usable else {}
@@ -265,26 +267,77 @@ def _rows(
     return [rows[image] for image in sorted(rows)]
 
 
+def _equal_bad_files(context: Context, first_group: int) -> list[dict[str, Any]]:
+    """Rows of files that are no usable images and hold equal bytes, in groups after those of the images.
+
+    They say how often one broken file came back. Files without bytes of their own (missing, unread) have
+    no hash and are no copies of each other. The policy drops them as bad files, whatever their group.
+    """
+    from webclean.io import tables
+
+    columns = (schema.IMAGE_ID, schema.SOURCE_KEY, schema.CATEGORY, schema.RANK, schema.SHA256, schema.STATUS)
+    by_content: dict[str, list[dict[str, Any]]] = {}
+    for part in tables.iter_parts(context.run, schema.IMAGES, schema.IMAGES_TABLE, columns):
+        for row in part.to_pylist():
+            # A file of no bytes has no hash of its own, yet all such files are equal.
+            content = _EMPTY if row[schema.STATUS] == _EMPTY else row[schema.SHA256]
+            if row[schema.STATUS] != schema.STATUS_OK and content is not None:
+                by_content.setdefault(content, []).append(row)
+    found = []
+    groups = [members for members in by_content.values() if len(members) > 1]
+    for number, members in enumerate(groups, start=first_group):
+        crosses = len({member[schema.CATEGORY] for member in members}) > 1
+        best = min(
+            members,
+            key=lambda m: (m[schema.RANK] is None, m[schema.RANK] or 0, m[schema.SOURCE_KEY].encode()),
+        )
+        for member in members:
+            found.append(
+                {
+                    schema.IMAGE_ID: member[schema.IMAGE_ID],
+                    schema.GROUP: number,
+                    schema.KEEPER_ID: None if crosses else best[schema.IMAGE_ID],
+                    schema.KIND: schema.KIND_EXACT,
+                    schema.VIEW: 0,
+                    schema.DISTANCE: 0,
+                    schema.CROSSES_CATEGORY: crosses,
+                    schema.AGAINST: None,
+                }
+            )
+    return found
+
+
 def _summary(
     images: pa.Table,
     same_N: NDArray[np.int64],
     rows: list[dict[str, Any]],
-    num_groups: int,
     num_pairs: int,
     has_against: bool,
 ) -> dict[str, Any]:
-    category = np.array(images.column(schema.CATEGORY).to_pylist(), dtype=object)
+    category_of = dict(
+        zip(
+            images.column(schema.IMAGE_ID).to_pylist(),
+            images.column(schema.CATEGORY).to_pylist(),
+            strict=True,
+        )
+    )
+    category = np.array(list(category_of.values()), dtype=object)
+    members_of: dict[int, int] = {}
+    for row in rows:
+        members_of[row[schema.GROUP]] = members_of.get(row[schema.GROUP], 0) + 1
+    bad = {row[schema.GROUP]: row for row in rows if row[schema.IMAGE_ID] not in category_of}
     _, size_G = np.unique(same_N, return_counts=True)
     crossing = 0
     order = np.argsort(same_N, kind="stable")
     for members in np.split(order, np.cumsum(size_G)[:-1]):
         crossing += len(members) > 1 and len(set(category[members])) > 1
+    bad_crossing = sum(row[schema.CROSSES_CATEGORY] for row in bad.values())
     summary: dict[str, Any] = {
-        "groups": num_groups,
+        "groups": sum(num > 1 for num in members_of.values()),
         "groups_across_categories": len({r[schema.GROUP] for r in rows if r[schema.CROSSES_CATEGORY]}),
         "images_in_groups": len(rows),
-        "exact_groups": int((size_G > 1).sum()),
-        "exact_groups_across_categories": int(crossing),
+        "exact_groups": int((size_G > 1).sum()) + len(bad),
+        "exact_groups_across_categories": int(crossing) + bad_crossing,
         "near_pairs": num_pairs,
     }
     if has_against:
