@@ -83,6 +83,7 @@ def test_groups_keepers_views_and_kinds(tmp_path, crawl):
     rows = _rows(context)
     assert {key: row["group"] for key, row in rows.items()} == {
         "cat/a.jpg": 0, "cat/a_small.jpg": 0, "cat/b.jpg": 1, "cat/b_mirror.jpg": 1, "cat/c.jpg": 2, "dog/c.jpg": 2,
+        "cat/page.jpg": 3, "dog/page.jpg": 3,
     }  # fmt: skip
     assert {rows[f"cat/{n}.jpg"]["keeper"] for n in ("a", "a_small")} == {"cat/a.jpg"}
     assert rows["cat/a_small.jpg"]["kind"] == "near"
@@ -97,8 +98,8 @@ def test_groups_keepers_views_and_kinds(tmp_path, crawl):
     assert outcome.counts.total == 11
     assert outcome.counts.dropped == {"bad_file": 2}
     assert outcome.result == {
-        "groups": 3, "groups_across_categories": 1, "images_in_groups": 6, "exact_groups": 1,
-        "exact_groups_across_categories": 1, "near_pairs": 2,
+        "groups": 4, "groups_across_categories": 2, "images_in_groups": 8, "exact_groups": 2,
+        "exact_groups_across_categories": 2, "near_pairs": 2,
     }  # fmt: skip
 
 
