@@ -2,14 +2,14 @@
 # make test   set up, run all tests that this machine can run
 # Both start from a bare clone and need a Python >= 3.11 with venv, and a Python package index.
 
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo
 
-.PHONY: setup demo test lint format golden bench clean
+.PHONY: setup demo test lint format golden clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
