@@ -1,0 +1,191 @@
+"""How well wrong labels are found on real crawls, through the commands alone.
+
+For each crawl and seed: `ingest` + `weight` (and `train` with --train), then `evaluate`: AUROC and average
+precision of clean_score, what the default policy drops, what each part scores alone, and the estimated share
+of wrong labels beside the true one. Beside it, on request, two copies of the crawl that try the method:
+
+* --right   only the rows whose label is right: a crawl without wrong labels must stay whole;
+* --shuffle the texts shuffled among the images of each label: text that tells nothing must not hurt.
+
+Features do not depend on the seed, so further seeds cost only the judging.
+
+    python benchmarks/label_quality.py --data DIR --work DIR [--crawl sports-crawl] [--seeds 3] [--right]
+        [--shuffle] [--train] [--from-scratch]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+CRAWLS = ("sports-crawl", "fashion-crawl")
+PARTS = ("p_rank", "p_text", "p_text_judge", "p_judge", "p_neighbors", "p_topic", "p_somnet")
+
+
+def webclean(*arguments: str) -> str:
+    """Run a command; its stdout."""
+    command = [sys.executable, "-m", "webclean.cli.app", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+    return done.stdout
+
+
+def evaluate(run: Path, truth: Path, *flags: str) -> dict[str, Any]:
+    """The evaluation of a run."""
+    found: dict[str, Any] = json.loads(
+        webclean("evaluate", str(run), "--truth", str(truth), "--json", *flags)
+    )
+    return found
+
+
+def estimated_share(run: Path, name: str = "default") -> float:
+    """The share of wrong labels that the decisions estimate."""
+    record = json.loads((run / "decisions" / name / "run.json").read_text())
+    return float(record["result"]["wrong_share"])
+
+
+def right_only(crawl: Path, out: Path) -> Path:
+    """A manifest of the rows whose label is right and certain, images where they are."""
+    truth = {row["path"]: row for row in csv.DictReader((crawl / "truth.csv").open(encoding="utf-8"))}
+    rows = list(read_rows(crawl))
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "manifest.jsonl").open("w", encoding="utf-8") as file:
+        for row in rows:
+            known = truth[row["path"]]
+            if (
+                known["true_category"] == row["query"]
+                and known["kind"] != "off-topic"
+                and known.get("uncertain", "0") != "1"
+            ):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    link = out / "images"
+    if not link.exists():
+        link.symlink_to(crawl / "images")
+    return out
+
+
+def read_rows(crawl: Path) -> list[dict[str, Any]]:
+    """Rows of a crawl's manifest."""
+    if (crawl / "manifest.csv").exists():
+        return list(csv.DictReader((crawl / "manifest.csv").open(encoding="utf-8")))
+    return [json.loads(line) for line in (crawl / "manifest.jsonl").open(encoding="utf-8")]
+
+
+def measure(run: Path, truth: Path, seconds: float, parts: bool) -> dict[str, Any]:
+    """The figures of one run."""
+    full = evaluate(run, truth)
+    ranking, decided = full["ranking"], full["decided"]
+    row: dict[str, Any] = {
+        "auroc": ranking["auroc"],
+        "ap": ranking["average_precision"],
+        "wrong_dropped": decided["recall"],
+        "right_dropped_for_label": decided["right_dropped_for_label"] / max(1, decided["right"]),
+        "right_dropped_at_all": decided["right_dropped"] / max(1, decided["right"]),
+        "true_share": decided["wrong"] / max(1, decided["right"] + decided["wrong"]),
+        "estimated_share": estimated_share(run),
+        "seconds": seconds,
+    }
+    if parts:
+        for part in PARTS:
+            try:
+                row[part] = evaluate(run, truth, "--score", part)["ranking"]["auroc"]
+            except SystemExit:
+                row[part] = None
+        row["images only"] = evaluate(run, truth, "--decisions", "image")["ranking"]["auroc"]
+    return row
+
+
+def chain(source: Path, run: Path, seed: int, options: argparse.Namespace) -> float:
+    """ingest, weight (and train); seconds."""
+    start = time.perf_counter()
+    flags = ["--seed", str(seed)]
+    weights = ["--weights", "none"] if options.from_scratch else []
+    webclean("ingest", str(source), str(run), "--allow-outside")
+    webclean("weight", str(run), *flags, *weights)
+    if options.train:
+        webclean("train", str(run), *flags, *weights)
+    seconds = time.perf_counter() - start
+    webclean("weight", str(run), *flags, *weights, "--evidence", "image")
+    return seconds
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """Mean and standard deviation of each figure over the seeds."""
+    lines = []
+    for key in rows[0]:
+        values = [row[key] for row in rows if row[key] is not None]
+        if values:
+            spread = stdev(values) if len(values) > 1 else 0.0
+            lines.append(f"  {key:<26}{mean(values):9.4f}  +- {spread:.4f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("WEBCLEAN_DATA", ".")))
+    parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--crawl", action="append", choices=CRAWLS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--right", action="store_true")
+    parser.add_argument("--shuffle", action="store_true")
+    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--from-scratch", action="store_true")
+    options = parser.parse_args()
+    kind = "scratch" if options.from_scratch else "features"
+    for name in options.crawl or CRAWLS:
+        crawl = (options.data / name).resolve()
+        rows = []
+        for seed in range(options.seeds):
+            run = options.work / f"{name}-{kind}"
+            seconds = chain(crawl, run, seed, options)
+            rows.append(measure(run, crawl / "truth.csv", seconds, parts=True))
+            print(f"{name}, {kind}, seed {seed}: {json.dumps(rows[-1])}", flush=True)
+        print(
+            f"{name}, {kind}, {options.seeds} seeds, mean and standard deviation\n{summary(rows)}", flush=True
+        )
+        if options.right:
+            source = right_only(crawl, options.work / f"{name}-right-source")
+            run = options.work / f"{name}-{kind}-right"
+            chain(source, run, 0, options)
+            kept = json.loads((run / "decisions" / "default" / "run.json").read_text())["counts"]
+            judged = kept["total"] - sum(
+                n
+                for reason, n in kept["dropped"].items()
+                if reason.startswith(("bad_file", "duplicate", "label_conflict"))
+            )
+            low = kept["dropped"].get("low_score", 0)
+            print(
+                f"{name}, right labels only: {judged - low} of {judged} kept ({1 - low / judged:.4f}),"
+                f" copies and bad files aside; estimated share wrong {estimated_share(run):.4f}; {kept}",
+                flush=True,
+            )
+        if options.shuffle:
+            source = options.work / f"{name}-shuffled-source"
+            manifest = next(crawl.glob("manifest.*"))
+            if not source.exists():
+                subprocess.run(
+                    [sys.executable, str(HERE / "shuffle_texts.py"), str(manifest),
+                     str(source / manifest.name), "--mode", "shuffle", "--truth", str(crawl / "truth.csv")],
+                    check=True, stdout=subprocess.DEVNULL,
+                )  # fmt: skip
+            run = options.work / f"{name}-{kind}-shuffled"
+            seconds = chain(source, run, 0, options)
+            row = measure(run, source / "truth.csv", seconds, parts=True)
+            print(f"{name}, texts shuffled within each label: {json.dumps(row)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
