@@ -192,7 +192,8 @@ def _without_judge(evidence: Evidence) -> Floats:
     """With one category, or no judge at all, rank and text can order images but never condemn one."""
     rank_N = np.where(np.isfinite(evidence.rank_percentile_N), 1.0 - evidence.rank_percentile_N, 0.5)
     mass_N = np.where(np.isfinite(evidence.text_mass_N), evidence.text_mass_N, 0.5)
-    return 0.5 + 0.5 * (1.0 + rank_N + np.clip(mass_N, 0.0, 1.0)) / 3.0
+    score_N: Floats = 0.5 + 0.5 * (1.0 + rank_N + np.clip(mass_N, 0.0, 1.0)) / 3.0
+    return score_N
 
 
 def _suggest(view_NC: Floats, label_N: Ints, wrong_N: Floats) -> tuple[Ints, Floats]:

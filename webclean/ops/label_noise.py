@@ -104,8 +104,7 @@ def calibrate(log_probability_NC: Floats, label_N: Ints) -> Calibration:
         # Some of a category's mistakes go anywhere, so that a confusion not yet seen stays possible.
         confusion_CC += 0.3 * confusion_CC.sum(axis=1, keepdims=True) / num_categories + 1e-3
     np.fill_diagonal(confusion_CC, 0.0)
-    confusion_CC = confusion_CC / confusion_CC.sum(axis=1, keepdims=True)
-    return Calibration(p_right_N, share, confusion_CC)
+    return Calibration(p_right_N, share, np.asarray(confusion_CC / confusion_CC.sum(axis=1, keepdims=True)))
 
 
 def _chunks(num: int) -> list[slice]:
@@ -114,8 +113,7 @@ def _chunks(num: int) -> list[slice]:
 
 def _centers() -> Floats:
     width = 2 * MARGIN_LIMIT / NUM_BINS
-    result: Floats = -MARGIN_LIMIT + width * (np.arange(NUM_BINS) + 0.5)
-    return result
+    return np.asarray(-MARGIN_LIMIT + width * (np.arange(NUM_BINS) + 0.5), dtype=np.float64)
 
 
 def _bins(margin: Floats) -> Ints:

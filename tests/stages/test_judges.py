@@ -1,0 +1,174 @@
+"""The three judges on disk: out of sample, one row for every usable image, silent where they know nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference_judging as reference
+from judged_run import JudgedRun
+
+from webclean import schema
+from webclean.config import JudgeImageConfig, JudgeNeighborsConfig, JudgeTextConfig
+from webclean.errors import ArtifactInvalidError, ConfigError
+from webclean.stages.judged import read_predictions, read_usable, training_weights
+
+N, C = 240, 4
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A crawl of 240 images, a quarter wrong, with copies, bad files and silent images, judged once."""
+    world = reference.world(N, C, 0.25)
+    texts = [None if i % 10 == 0 else f"{'abcd'[c] * 6} photo" for i, c in enumerate(world.true_N)]
+    made = JudgedRun(
+        tmp_path_factory.mktemp("judges"), world, texts=texts, bad=[3, 77, 239], groups=[(0, 4, 8), (1, 2)]
+    )
+    made.features()
+    made.judge(weights=False)
+    return made
+
+
+@pytest.mark.parametrize("judge", ["image", "neighbors", "text"])
+def test_every_judge_finds_the_wrong_labels(done, judge):
+    found = done.predictions(judge)
+    assert found["image_id"].tolist() == [done.image_ids[i] for i in done.usable]
+    known = np.isfinite(found["log_margin"].astype(float))
+    right_N = ~done.world.wrong_N[done.usable]
+    assert reference.auroc(found["log_margin"][known].astype(float), right_N[known]) > 0.9
+    assert not found["in_sample"].any()
+    parts = [done.run.list(schema.predictions_path(judge, 1)), done.run.list("images")]
+    assert parts[0] == parts[1]
+
+
+def test_copies_share_a_fold(done):
+    for judge in ("image", "text"):
+        fold = done.predictions(judge)["fold"]
+        of = {i: fold[place] for place, i in enumerate(done.usable)}
+        assert len({of[i] for i in (0, 4, 8) if of[i] >= 0}) <= 1
+        assert len({of[i] for i in (1, 2)}) == 1
+        assert set(fold) - {-1} == {0, 1, 2, 3, 4}
+
+
+def test_an_image_without_text_gets_no_opinion(done):
+    found = done.predictions("text")
+    silent = np.array([i % 10 == 0 for i in done.usable])
+    assert (found["fold"][silent] == -1).all()
+    assert (found["fold"][~silent] >= 0).all()
+    assert np.isnan(found["log_margin"][silent].astype(float)).all()
+    record = done.run.read_json("predictions/text-r1/run.json")
+    assert record["counts"]["dropped"] == {"bad_file": 3, "no_text": int(silent.sum()), "few_of_category": 0}
+
+
+def test_predictions_are_read_back_as_they_were(done):
+    judgement = read_predictions(done.run, schema.predictions_path("image", 1), C)
+    found = done.predictions("image")
+    np.testing.assert_allclose(np.exp(judgement.log_probability_NC).sum(axis=1), 1.0, atol=1e-5)
+    label_N = done.world.label_N[done.usable]
+    p_N = np.exp(judgement.log_probability_NC[np.arange(len(label_N)), label_N])
+    np.testing.assert_allclose(p_N, found["label_probability"].astype(float), rtol=1e-5)
+    assert (found["suggested"] != label_N).all()
+
+
+def test_a_rerun_is_skipped_and_force_gives_the_same_bytes(done):
+    config = JudgeImageConfig(features="default")
+    assert done.execute("judge-image", config).skipped
+    before = done.run.read_json("predictions/image-r1/run.json")["digest"]
+    done.execute("judge-image", config, force=True)
+    assert done.run.read_json("predictions/image-r1/run.json")["digest"] == before
+
+
+def test_both_heads_agree_on_what_is_wrong(done):
+    done.execute(
+        "judge-image", JudgeImageConfig(features="default", head="logistic", judge_strengths=(0.1, 1.0))
+    )
+    margin = done.predictions("image")["log_margin"].astype(float)
+    assert reference.auroc(margin, ~done.world.wrong_N[done.usable]) > 0.9
+    done.execute("judge-image", JudgeImageConfig(features="default"))
+
+
+def test_a_category_smaller_than_the_folds_is_not_judged(tmp_path):
+    """Four images of one category, two of them copies of each other: no judge has an opinion of them."""
+    world = reference.world(64, 2, 0.0)
+    world.label_N[:4] = world.true_N[:4] = 2
+    made = JudgedRun(tmp_path, world, groups=[(0, 1)])
+    made.features()
+    made.judge(weights=False, judge_folds=4)
+    for judge in ("image", "neighbors", "text"):
+        found = made.predictions(judge)
+        assert (found["fold"][:4] == -1).all()
+        assert (found["fold"][4:] >= 0).all()
+        assert (
+            made.run.read_json(f"predictions/{judge}-r1/run.json")["counts"]["dropped"]["few_of_category"]
+            == 4
+        )
+    assert np.isfinite(made.predictions("neighbors")["similarity"].astype(float)).all()
+
+
+@pytest.mark.parametrize("case", ["one category", "one picture", "two images", "no text"])
+def test_where_nothing_can_be_judged_nothing_is(tmp_path, case):
+    num = {"one category": 30, "one picture": 6, "two images": 2, "no text": 40}[case]
+    world = reference.world(num, 2, 0.0)
+    if case == "one category":
+        world.label_N[:] = 0
+    groups = [tuple(range(6))] if case == "one picture" else []
+    made = JudgedRun(tmp_path, world, groups=groups, texts=[None] * num if case == "no text" else None)
+    made.features()
+    made.judge(weights=False)
+    judges = ["text"] if case == "no text" else ["image", "neighbors", "text"]
+    for judge in judges:
+        found = made.predictions(judge)
+        assert len(found["fold"]) == num
+        assert (found["fold"] == -1).all()
+    assert "none" in made.run.read_json("predictions/text-r1/run.json")["result"]["judge"]
+
+
+def test_features_that_saw_the_labels_are_refused(done, tmp_path):
+    made = JudgedRun(tmp_path, done.world)
+    made.features(label_free=False)
+    for stage, config in (
+        ("judge-image", JudgeImageConfig(features="default")),
+        ("judge-neighbors", JudgeNeighborsConfig()),
+    ):
+        with pytest.raises(ConfigError, match="not label free"):
+            made.execute(stage, config)
+
+
+def test_nan_features_are_an_error(done, tmp_path):
+    made = JudgedRun(tmp_path, done.world)
+    x_ND = done.world.x_ND.copy()
+    x_ND[17, 3] = np.nan
+    made.features(x_ND)
+    with pytest.raises(ArtifactInvalidError, match="1 vectors hold NaN"):
+        made.execute("judge-image", JudgeImageConfig(features="default"))
+
+
+def test_training_weights_have_mean_one_in_each_category(done, tmp_path):
+    made = JudgedRun(tmp_path, done.world, bad=[3])
+    usable = read_usable(made.run)
+    assert (training_weights(made.context, 1, usable) == 1.0).all()
+    weight = np.linspace(0, 1, N)
+    weight[done.world.label_N == 2] = 0.0
+    rows = [
+        {"image_id": i, "stage1_weight": w, "match_score": 1.0, "weight": w, "no_judge": False}
+        for i, w in zip(made.image_ids, weight, strict=True)
+    ]
+    made.commit(schema.stage2_path(1), schema.STAGE2_TABLE, rows)
+    found = training_weights(made.context, 2, usable)
+    for c in (0, 1, 3):
+        assert found[usable.label_N == c].mean() == pytest.approx(1.0)
+    assert (found[usable.label_N == 2] == 0.0).all()
+
+
+def test_round_two_stands_beside_round_one(done):
+    config = JudgeTextConfig(round=2)
+    rows = [
+        {"image_id": i, "stage1_weight": 1.0, "match_score": 1.0, "weight": 1.0, "no_judge": False}
+        for i in done.image_ids
+    ]
+    done.commit(schema.stage2_path(1), schema.STAGE2_TABLE, rows)
+    done.execute("judge-text", config)
+    again = done.rows(schema.predictions_path("text", 2), schema.PREDICTIONS_TABLE)
+    first = done.predictions("text")
+    np.testing.assert_allclose(
+        again["log_margin"].astype(float), first["log_margin"].astype(float), atol=1e-6
+    )
