@@ -73,12 +73,16 @@ class LocalEngine:
         self._pool: ProcessPoolExecutor | None = None
 
     def _start(self, workers: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
+        pool = ProcessPoolExecutor(
             max_workers=workers,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_prepare_worker,
             initargs=(os.getpid(),),
         )
+        # All workers start with the pool: one that it adds later is not watched until the next result
+        # comes, and if it dies before that, and the others have nothing to do, nobody ever notices.
+        pool._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
+        return pool
 
     def map(
         self, function: Callable[[T], U], items: Iterable[T], *, yield_crashes: bool = False

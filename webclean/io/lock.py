@@ -37,26 +37,22 @@ def hold(run: RunDir, command: str, note: Callable[[str], None], name: str = LOC
     run.make()
     mine = {"host": socket.gethostname(), "pid": os.getpid(), "command": command, "time": time.time()}
     path = run.local_path(name)
-    if path is None:
-        with _kernel_lock(run.scratch("") / name.replace("/", "-"), run, name) as (_, _):
+    guard = run.scratch("") / name.replace("/", "-") if path is None else path
+    with _kernel_lock(guard, run, name) as (descriptor, left):
+        if path is None:
             _create_object(run, name, mine, note)
-            try:
-                yield
-            finally:
-                run.remove(name)
-        return
-    with _kernel_lock(path, run, name) as (descriptor, left):
-        holder = _parse(left)
-        if holder is not None and holder.get("host") != mine["host"]:
-            raise _locked(run, name, holder)
-        if holder is not None:
+        elif (holder := _parse(left)) is not None:
+            if holder.get("host") != mine["host"]:
+                raise _locked(run, name, holder)
             note(f"took over the lock of process {holder.get('pid')}, which is gone")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(mine).encode(), 0)
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            if path is None:
+                run.remove(name)
+            guard.unlink(missing_ok=True)
 
 
 def holder_of(run: RunDir, name: str = LOCK_FILE) -> dict[str, Any] | None:
@@ -122,9 +118,11 @@ def _create_object(run: RunDir, name: str, mine: dict[str, Any], note: Callable[
     data = json.dumps(mine).encode()
     if not run.create(name, data):
         holder = _parse(run.read_bytes(name)) if run.exists(name) else {}
-        if holder is None or holder.get("host") != mine["host"] or _alive(int(holder.get("pid", -1))):
+        # With the guard in our hands, our own number is that of a process before a restart.
+        pid = int(holder.get("pid", -1)) if holder else -1
+        if holder is None or holder.get("host") != mine["host"] or (pid != os.getpid() and _alive(pid)):
             raise _locked(run, name, holder or {})
-        note(f"took over the lock of process {holder.get('pid')}, which is gone")
+        note(f"took over the lock of process {pid}, which is gone")
         run.remove(name)
         if not run.create(name, data):
             raise _locked(run, name, _parse(run.read_bytes(name)) or {})
@@ -154,8 +152,6 @@ def _parse(text: bytes) -> dict[str, Any] | None:
 
 
 def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False  # our own number from before a restart; that we hold nothing else is known
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -67,7 +67,7 @@ def to_arrow(data: pa.Table | Mapping[str, Any], table: Table) -> pa.Table:
             if isinstance(values, pa.Array | pa.ChunkedArray):
                 array = values.cast(field.type)
             else:
-                array = pa.array(values, type=field.type)
+                array = _from_python(values, field.type)
         except (
             ValueError,
             TypeError,
@@ -83,6 +83,13 @@ def to_arrow(data: pa.Table | Mapping[str, Any], table: Table) -> pa.Table:
             )
         arrays.append(array)
     return pa.table(arrays, schema=schema)
+
+
+def _from_python(values: Any, kind: pa.DataType) -> pa.Array:
+    # Arrow cuts the fractions of Python's floats without a word where integers are wanted.
+    if pa.types.is_integer(kind) and any(isinstance(value, float) for value in values):
+        return pa.array(values, type=pa.float64()).cast(kind)
+    return pa.array(values, type=kind)
 
 
 def write_part(
