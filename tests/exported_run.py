@@ -154,5 +154,5 @@ def _write(run: RunDir, artefact: str, table: schema.Table, rows: list[dict], pa
             "counts": {"total": 0, "forwarded": 0, "dropped": {}},
             "files": [],
             "clock": {"seconds": 0.0},
-        },  # fmt: skip
+        },
     )

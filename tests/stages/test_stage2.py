@@ -108,7 +108,7 @@ def test_keywords_come_from_the_category_texts(tmp_path: Path) -> None:
         [
             {
                 "category_id": c, "name": name, "synset": None, "lemmas": [name], "gloss": glosses[c],
-                "parent": None, "senses_found": [], "chosen_by": "only",
+                "parent": None, "head_word": None, "senses_found": [], "chosen_by": "only",
             }
             for c, name in enumerate(run.names)
         ],
