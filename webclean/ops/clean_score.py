@@ -26,6 +26,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+_UNJUDGED_ODDS = float(np.log(2.0))  # the least that an image without any judge gets, see _without_judge
 _MASS_FLOOR = 0.01  # keeps the log of a text mass finite
 
 
@@ -117,7 +118,7 @@ def combine(
     told[main_view] = {"wrong_share": round(main.wrong_share, 4)}
     prior_odds = float(logit(np.array([np.clip(main.p_right_N.mean(), 0.01, 0.99)]))[0])
     # Without an opinion an image stands where the crawl does, but lack of evidence condemns nobody.
-    p_right_N = np.full(num, float(sigmoid(np.array([max(0.0, prior_odds)]))[0]))
+    p_right_N = np.full(num, float(sigmoid(np.array([max(_UNJUDGED_ODDS, prior_odds)]))[0]))
     p_right_N[known_N] = main.p_right_N
     base_odds_N = logit(p_right_N)
 

@@ -1,0 +1,126 @@
+"""Which stages a command runs; small crawls from end to end, with stand-ins for networks and WordNet."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference_judging as reference
+from judged_run import JudgedRun
+
+from webclean import schema
+from webclean.cli.app import main
+from webclean.cli.options import Settings
+from webclean.errors import ArtifactMissingError
+from webclean.io import tables
+from webclean.stages import features, plan, similarity, text
+from webclean.stages.base import Counts
+
+N, C = 160, 4
+
+
+class Stubs:
+    """Stands in for the three stages that need a network or WordNet."""
+
+    def __init__(
+        self, made: JudgedRun, monkeypatch, *, label_free: bool = True, features_made: bool = True
+    ) -> None:
+        self.made = made
+
+        def write_features(config, context):
+            num = len(made.image_ids)
+            context.result |= {"features": "default" if features_made else "none", "label_free": label_free}
+            if features_made:
+                table = schema.features_table(made.world.x_ND.shape[1])
+                for index, start in enumerate(range(0, num, made.part_rows)):
+                    rows = slice(start, start + made.part_rows)
+                    ids = [made.image_ids[i] for i in range(num)[rows] if i in made.usable]
+                    vectors = [made.world.x_ND[i].tolist() for i in range(num)[rows] if i in made.usable]
+                    data = {"image_id": ids, "vector": vectors}
+                    tables.write_part(context.run, "features/default", index, data, table)
+            return Counts(num, num)
+
+        def write_relations(config, context):
+            made.relations()
+            for artefact in (schema.SENSES, schema.CATEGORY_SIMILARITY, schema.CATEGORY_NEIGHBORS):
+                context.run.remove(f"{artefact}/{schema.RUN_JSON}")
+            return Counts(len(made.names), len(made.names))
+
+        def write_text(config, context):
+            rows = dict.fromkeys(schema.TEXT_TABLE.column_names) | {
+                "keywords": [], "no_text": True, "top_categories": [], "top_masses": []
+            }  # fmt: skip
+            ids = made.image_ids
+            for index, start in enumerate(range(0, len(ids), made.part_rows)):
+                part = [rows | {"image_id": i} for i in ids[start : start + made.part_rows]]
+                data = {name: [row[name] for row in part] for name in schema.TEXT_TABLE.column_names}
+                tables.write_part(context.run, schema.TEXT, index, data, schema.TEXT_TABLE)
+            return Counts(len(ids), 0, {"no_text": len(ids)})
+
+        for module, function in (
+            (features, write_features),
+            (similarity, write_relations),
+            (text, write_text),
+        ):
+            monkeypatch.setattr(module, "run", function)
+            monkeypatch.setattr(module, "source_fingerprint", lambda config: "stub", raising=False)
+
+    def weight(self, **flags):
+        settings = Settings(flags, {}, quiet=True, json=False, force=False)
+        return plan.weight(settings, self.made.context)
+
+
+def test_weight_runs_its_stages_in_order_and_then_skips_them(tmp_path, monkeypatch):
+    made = JudgedRun(tmp_path, reference.world(N, C, 0.25), bad=[5])
+    stubs = Stubs(made, monkeypatch)
+    outcomes = stubs.weight()
+    expected = [
+        "features", "similarity", "text", "judge-text", "judge-image", "judge-neighbors", "stage1", "stage2", "decide"
+    ]  # fmt: skip
+    assert [o.stage for o in outcomes] == expected
+    assert not any(o.skipped for o in outcomes)
+    rows = made.rows(schema.decisions_path("default"), schema.DECISIONS_TABLE)
+    usable = np.array(made.usable)
+    right_N = ~made.world.wrong_N[usable]
+    assert reference.auroc(rows["clean_score"][usable].astype(float), right_N) > 0.95
+    assert (rows["keep"][usable][right_N]).mean() >= 0.95
+    assert all(o.skipped for o in stubs.weight())
+
+
+def test_rounds_judge_again_and_stop_when_little_changes(tmp_path, monkeypatch):
+    made = JudgedRun(tmp_path, reference.world(N, C, 0.25))
+    stubs = Stubs(made, monkeypatch)
+    stages = [o.stage for o in stubs.weight(weight_rounds=4, rounds=4, round_tolerance=0.9)]
+    assert stages.count("judge-image") == 2
+    assert any("rounds stop here" in note for note in made.notes)
+    assert plan.last_round(made.context) == 2
+    decided = made.run.read_json("decisions/default/run.json")
+    assert "predictions/image-r2" in decided["inputs"]
+    assert 0.0 <= plan.weight_change(made.context, 2) < 0.9
+
+
+def test_without_weights_there_is_no_last_round(tmp_path):
+    made = JudgedRun(tmp_path, reference.world(10, 2, 0.0))
+    with pytest.raises(ArtifactMissingError, match="has no weights"):
+        plan.last_round(made.context)
+
+
+@pytest.mark.parametrize("case", ["one category", "two images", "one image", "nothing but files"])
+def test_small_and_odd_crawls_keep_their_images(tmp_path, monkeypatch, case):
+    num = {"one category": 30, "two images": 2, "one image": 1, "nothing but files": 12}[case]
+    world = reference.world(num, 2, 0.0)
+    if case == "one category":
+        world.label_N[:] = 0
+    bare = case == "nothing but files"
+    made = JudgedRun(tmp_path, world, texts=[None] * num if bare else None, ranks=not bare)
+    Stubs(made, monkeypatch).weight()
+    rows = made.rows(schema.decisions_path("default"), schema.DECISIONS_TABLE)
+    assert rows["reason"].tolist() == ["ok"] * num
+    assert (rows["weight"] > 0).all()
+
+
+def test_the_command_refuses_features_that_saw_the_labels(tmp_path, monkeypatch, capsys):
+    made = JudgedRun(tmp_path / "run", reference.world(40, 2, 0.4))
+    Stubs(made, monkeypatch, label_free=False)
+    assert main(["weight", made.run.url, "--quiet"]) == 2
+    assert "not label free" in capsys.readouterr().err
+    assert not made.run.exists("decisions/default/run.json")
