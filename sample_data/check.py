@@ -162,7 +162,9 @@ def unplanted_merges(truth: list[Row], found: Found) -> int:
     origin = {row["path"]: row["of"] or row["path"] for row in truth}
     origins: dict[int, set[str]] = {}
     for path, group in found.group.items():
-        origins.setdefault(group, set()).add(origin[path])
+        # Broken files of equal bytes are groups too, rightly: they are no pictures.
+        if found.images[path][schema.STATUS] == schema.STATUS_OK:
+            origins.setdefault(group, set()).add(origin[path])
     return sum(len(members) - 1 for members in origins.values())
 
 
