@@ -5,7 +5,7 @@
 CleanVision stops at the first file that it cannot decode and does not look at endings that it does not know,
 so both get a copy of the images that decode, with the ending of their format. Both are timed as a person
 waits for them: a fresh process, imports and start-up included, two worker processes, median of the repeats,
-taken in turns. webclean runs `ingest` with its two stages (verify, hash, measure; group duplicates);
+taken in turns; the seconds of processor beside it are what a busy machine changes least. webclean runs `ingest` with its two stages (verify, hash, measure; group duplicates);
 CleanVision runs `find_issues` with all its checks. Memory is the sum of the resident memory of all processes
 of a side, sampled every 50 ms, at the images once and four times (the copies are links).
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -47,19 +48,21 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: wall seconds and the largest sum of resident bytes."""
+    """One run: wall seconds, processor seconds of all its processes, the largest sum of resident bytes."""
 
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
 
 
-def collect(source: Path, folder: Path) -> int:
-    """Link the images that both tools can read into a folder, named by number."""
+def collect(source: Path, folder: Path, limit: int | None) -> int:
+    """Copy the images that both tools can read into a folder, named by number; every k-th to keep the limit."""
     from webclean.io.decode import inspect
 
     folder.mkdir(parents=True)
     num = 0
-    for path in sorted(p for p in source.rglob("*") if p.is_file()):
+    paths = sorted(p for p in source.rglob("*") if p.is_file())
+    for path in paths[:: max(1, -(-len(paths) // limit))] if limit else paths:
         found = inspect(path.read_bytes())
         ending = ENDINGS.get(found.format or "")
         if found.status == "ok" and ending in CLEANVISION_SEES:
@@ -78,6 +81,7 @@ def multiply(folder: Path, target: Path, times: int) -> None:
 
 def measure(command: list[str]) -> Measured:
     """Run a command in a fresh process and watch its processes' memory."""
+    before = _cpu_of_children()
     started = time.perf_counter()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -94,7 +98,12 @@ def measure(command: list[str]) -> Measured:
         )
     if process.stderr:
         process.stderr.close()
-    return Measured(seconds, peak)
+    return Measured(seconds, _cpu_of_children() - before, peak)
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def resident(session: int) -> int:
@@ -126,11 +135,26 @@ def sides(folder: Path, work: Path) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
+def _row(side: str, num: int, runs: list[Measured], larger: Measured) -> str:
+    mib = 1 << 20
+    cells = (
+        side,
+        f"{num / statistics.median(m.seconds for m in runs):.0f}",
+        ", ".join(f"{m.seconds:.1f}" for m in runs),
+        f"{num / statistics.median(m.cpu_seconds for m in runs):.0f}",
+        f"{max(m.peak_bytes for m in runs) / mib:.0f} MiB",
+        f"{larger.peak_bytes / mib:.0f} MiB",
+        f"{4 * num / larger.seconds:.0f}",
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
 def main() -> None:
     """Measure both sides and print, or write, a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--limit", type=int, help="about so many images of the folder, evenly spread")
     parser.add_argument("--out", type=Path)
     parser.add_argument(
         "--machine", default=f"{os.cpu_count()} cores", help="what to write about the machine"
@@ -139,15 +163,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         once, four = work / "once", work / "four"
-        num = collect(options.folder, once)
+        num = collect(options.folder, once, options.limit)
         multiply(once, four, 4)
         runs: dict[str, list[Measured]] = {"webclean": [], "CleanVision": []}
         for _ in range(options.repeats):
             for side, of_side in runs.items():
                 of_side.append(measure(sides(once, work)[side]))
+                print(
+                    f"{side}: {num} images in {of_side[-1].seconds:.1f} s, {of_side[-1].cpu_seconds:.1f} s of processor",
+                    file=sys.stderr,
+                )
         larger = {side: measure(sides(four, work)[side]) for side in runs}
     rate = {side: num / statistics.median(m.seconds for m in of_side) for side, of_side in runs.items()}
-    mib = 1 << 20
+    cpu = {side: statistics.median(m.cpu_seconds for m in of_side) for side, of_side in runs.items()}
+    limit = f" --limit {options.limit}" if options.limit else ""
     lines = [
         "# Ingest against CleanVision",
         "",
@@ -156,20 +185,16 @@ def main() -> None:
             f"`{options.folder.name}`, {WORKERS} processes, median of {options.repeats}."
         ),
         "",
-        f"    python benchmarks/{Path(__file__).name} {options.folder.name} --repeats {options.repeats}",
+        f"    python benchmarks/{Path(__file__).name} {options.folder.name} --repeats {options.repeats}{limit}",
         "",
-        "| | images/s | seconds of each run | peak memory, 1x | 4x | images/s at 4x |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {side} | {rate[side]:.0f} | {', '.join(f'{m.seconds:.1f}' for m in of_side)} "
-            f"| {max(m.peak_bytes for m in of_side) / mib:.0f} MiB | {larger[side].peak_bytes / mib:.0f} MiB "
-            f"| {4 * num / larger[side].seconds:.0f} |"
-            for side, of_side in runs.items()
-        ),
+        "| | images/s | seconds of each run | images per processor second | peak memory, 1x | 4x | images/s at 4x |",
+        "|---|---|---|---|---|---|---|",
+        *(_row(side, num, of_side, larger[side]) for side, of_side in runs.items()),
         "",
         (
             f"webclean is {rate['webclean'] / rate['CleanVision']:.1f} times as fast "
-            f"({larger['CleanVision'].seconds / larger['webclean'].seconds:.1f} times at 4x)."
+            f"({larger['CleanVision'].seconds / larger['webclean'].seconds:.1f} times at 4x); "
+            f"by processor seconds {cpu['CleanVision'] / cpu['webclean']:.1f} times."
         ),
     ]
     text = "\n".join(lines) + "\n"
