@@ -51,7 +51,7 @@ def test_the_correction_for_an_unsure_view_by_hand():
 
 
 def test_shuffled_evidence_adds_next_to_nothing():
-    for seed in range(4):
+    for seed in range(2):
         rng, right_N, q_N, fold_N = _crawl(seed=seed)
         trust = _trust(rng.permutation(rng.normal(size=len(q_N)) + right_N), q_N, fold_N)
         assert np.abs(trust.log_odds_N).mean() < 0.15

@@ -38,7 +38,7 @@ def test_margins_match_the_reference(seed, categories):
 @pytest.mark.parametrize("kind", ["uniform", "sibling"])
 @pytest.mark.parametrize("share", [0.0, 0.03, 0.10, 0.30, 0.45])
 def test_share_and_what_is_kept(kind, share):
-    w, found = _calibrated(4000, 6, share, kind=kind)
+    w, found = _calibrated(3000, 6, share, kind=kind)
     assert found.wrong_share == pytest.approx(share, abs=0.04)
     kept_N = found.p_right_N >= 0.5
     assert kept_N[~w.wrong_N].mean() >= 0.97
@@ -52,27 +52,27 @@ def test_share_and_what_is_kept(kind, share):
 
 def test_confusions_are_learnt():
     """Siblings are mistaken for each other: category 0's wrong labels say 1."""
-    _, found = _calibrated(4000, 6, 0.3, kind="sibling")
+    _, found = _calibrated(3000, 6, 0.3, kind="sibling")
     assert found.confusion_CC.argmax(axis=1).tolist() == [1, 0, 3, 2, 5, 4]
     np.testing.assert_allclose(found.confusion_CC.sum(axis=1), 1.0)
     assert (np.diag(found.confusion_CC) == 0).all()
 
 
-@pytest.mark.parametrize("num", [100, 300, 500])
+@pytest.mark.parametrize("num", [100, 500])
 @pytest.mark.parametrize("categories", [2, 4, 8])
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_small_crawls_lose_no_right_images(num, categories, share):
-    for seed in range(3):
+    for seed in range(2):
         w, found = _calibrated(num, categories, share, seed=seed)
         assert (found.p_right_N[~w.wrong_N] >= 0.5).mean() >= 0.97
         assert found.wrong_share <= share + 0.05
 
 
-@pytest.mark.parametrize("num", [100, 300, 1000])
+@pytest.mark.parametrize("num", [100, 300])
 @pytest.mark.parametrize("categories", [2, 4, 8])
 def test_a_judge_that_knows_nothing_condemns_nobody(num, categories):
     """f/f0 is 1 everywhere then, which a careless estimate reads as all labels being wrong."""
-    for seed in range(3):
+    for seed in range(2):
         w = reference.world(num, categories, 0.1, apart=0.0, seed=seed)
         fold_N = np.arange(num) // categories % 5
         image = cross_fit(w.x_ND / 4, w.label_N, fold_N, categories, ridge, (1.0, 10.0)).log_probability_NC

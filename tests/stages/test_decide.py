@@ -169,6 +169,7 @@ def test_the_listing_order_of_a_crawl_changes_decisions_only_near_the_threshold(
     assert ((a >= 0.5) == (b >= 0.5)).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_one_and_two_threads_agree(tmp_path, done):
     """The third promise of sameness: scores within 1e-3, the same decisions but for those that close."""
     world = reference.world(600, 6, 0.25, apart=0.6)
