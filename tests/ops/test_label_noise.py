@@ -43,7 +43,11 @@ def test_share_and_what_is_kept(kind, share):
     kept_N = found.p_right_N >= 0.5
     assert kept_N[~w.wrong_N].mean() >= 0.97
     if share:
-        assert kept_N[w.wrong_N].mean() <= 0.35
+        assert reference.auroc(found.p_right_N, ~w.wrong_N) > 0.97
+        if (
+            share >= 0.1
+        ):  # below, the estimate may lean so low that wrong labels end just above an even chance
+            assert kept_N[w.wrong_N].mean() <= 0.35
         # Where it says p, p of the labels are right.
         for low, high in ((0.0, 0.1), (0.9, 1.0)):
             among = (found.p_right_N >= low) & (found.p_right_N <= high)
