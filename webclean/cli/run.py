@@ -8,18 +8,11 @@ import typer
 
 from webclean.cli import show
 from webclean.cli.options import Settings, configurable, writing
+from webclean.cli.weight import WEIGHING
 from webclean.config import (
     DecideConfig,
     DedupConfig,
-    FeaturesConfig,
     IngestConfig,
-    JudgeImageConfig,
-    JudgeNeighborsConfig,
-    JudgeTextConfig,
-    SimilarityConfig,
-    Stage1Config,
-    Stage2Config,
-    TextConfig,
     TrainConfig,
     WeightConfig,
 )
@@ -30,14 +23,7 @@ from webclean.config import (
     DecideConfig,
     IngestConfig,
     DedupConfig,
-    FeaturesConfig,
-    SimilarityConfig,
-    TextConfig,
-    JudgeTextConfig,
-    JudgeImageConfig,
-    JudgeNeighborsConfig,
-    Stage1Config,
-    Stage2Config,
+    *WEIGHING,
     TrainConfig,
 )
 def run(

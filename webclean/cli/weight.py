@@ -21,10 +21,7 @@ from webclean.config import (
     WeightConfig,
 )
 
-
-@configurable(
-    WeightConfig,
-    DecideConfig,
+WEIGHING = (
     FeaturesConfig,
     SimilarityConfig,
     TextConfig,
@@ -34,6 +31,10 @@ from webclean.config import (
     Stage1Config,
     Stage2Config,
 )
+"""Configs of the stages that judge and weigh, which `run` runs too."""
+
+
+@configurable(WeightConfig, DecideConfig, *WEIGHING)
 def weight(
     run: Annotated[str, typer.Argument(help="Run folder made by ingest.")],
     explain: Annotated[
