@@ -689,6 +689,16 @@ class JudgeImageConfig(FoldsConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class JudgeModelConfig(StageConfig):
+    """A trained model in the image judge's place."""
+
+    model: str = knob("", "The model.", flag="")
+    round: int = knob(
+        2, "Round that it judges: the one after the weights that it was trained on.", ge=2, flag=""
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JudgeNeighborsConfig(JudgeConfig):
     """The judge of the nearest images."""
 
@@ -702,6 +712,11 @@ class WeightConfig(StageConfig):
     """How often the labels are judged and weighed."""
 
     rounds: int = knob(1, "Rounds at most: judge, weigh, judge again on the weighted labels.", ge=1, le=20)
+    judge: str = knob(
+        "auto",
+        "Image judge: auto (a head on features, or networks from scratch), or model:NAME, a trained model whose"
+        " out-of-sample predictions judge one round more.",
+    )
     round_tolerance: float = knob(
         0.005, "Rounds stop when the weights' mean absolute change falls below this.", ge=0
     )

@@ -59,6 +59,11 @@ def model_path(name: str) -> str:
     return f"{MODELS}/{name}"
 
 
+def model_predictions_path(name: str) -> str:
+    """What one trained model says of every usable image."""
+    return f"{MODELS}/{name}/{PREDICTIONS}"
+
+
 # ---------------------------------------------------------------- vocabularies
 STATUS_OK: Final = "ok"
 STATUSES: Final = (

@@ -10,7 +10,7 @@ from judged_run import JudgedRun
 from webclean import schema
 from webclean.cli.app import main
 from webclean.cli.options import Settings
-from webclean.errors import ArtifactMissingError
+from webclean.errors import ArtifactMissingError, ConfigError
 from webclean.io import tables
 from webclean.stages import features, plan, similarity, text
 from webclean.stages.base import Counts
@@ -96,6 +96,58 @@ def test_rounds_judge_again_and_stop_when_little_changes(tmp_path, monkeypatch):
     decided = made.run.read_json("decisions/default/run.json")
     assert "predictions/image-r2" in decided["inputs"]
     assert 0.0 <= plan.weight_change(made.context, 2) < 0.9
+
+
+def trained_model(made, name="mine", *, round_=1, in_sample=False):
+    """A model's tables, as training on one round's weights leaves them: the image judge's say."""
+    said = tables.read(made.run, "predictions/image-r1", schema.PREDICTIONS_TABLE)
+    rows = [row | {"somnet_score": 0.5, "in_sample": in_sample} for row in said.to_pylist()]
+    made.commit(schema.model_predictions_path(name), schema.MODEL_PREDICTIONS_TABLE, rows)
+    for folder in (schema.model_path(name), schema.model_predictions_path(name)):
+        record = made.run.read_json(f"{schema.model_predictions_path(name)}/{schema.RUN_JSON}")
+        made.run.write_json(f"{folder}/{schema.RUN_JSON}", record | {"config": {"round": round_}})
+    return rows
+
+
+def test_a_trained_model_judges_one_round_more(tmp_path, monkeypatch):
+    made = JudgedRun(tmp_path, reference.world(N, C, 0.25), bad=[5])
+    stubs = Stubs(made, monkeypatch)
+    stubs.weight()
+    rows = trained_model(made)
+    asked = {"judge": "model:mine"}
+    stages = [o.stage for o in stubs.weight(**asked) if not o.skipped]
+    assert stages == ["judge-text", "judge-model", "judge-neighbors", "stage1", "stage2", "decide"]
+    said = tables.read(made.run, "predictions/image-r2", schema.PREDICTIONS_TABLE).to_pylist()
+    assert said == [{name: row[name] for name in schema.PREDICTIONS_TABLE.column_names} for row in rows]
+    decided = made.run.read_json("decisions/default/run.json")
+    assert "predictions/image-r2" in decided["inputs"]
+    assert all(o.skipped for o in stubs.weight(**asked))
+    with pytest.raises(ConfigError, match="judged by the model 'mine' itself"):
+        plan.train(Settings({"model_name": "mine"}, {}, quiet=True, json=False, force=False), made.context)
+
+
+def test_a_model_that_saw_the_images_is_no_judge_of_them(tmp_path, monkeypatch):
+    made = JudgedRun(tmp_path, reference.world(N, C, 0.25))
+    stubs = Stubs(made, monkeypatch)
+    stubs.weight()
+    trained_model(made, in_sample=True)
+    with pytest.raises(ConfigError, match="in-sample predictions cannot weigh labels"):
+        stubs.weight(judge="model:mine")
+
+
+@pytest.mark.parametrize(
+    ("flags", "error", "message"),
+    [
+        ({"judge": "best"}, ConfigError, "judge must be auto or model:NAME; got 'best'"),
+        ({"judge": "model:"}, ConfigError, "judge must be auto or model:NAME"),
+        ({"judge": "model:mine", "rounds": 2}, ConfigError, "a trained model judges one round"),
+        ({"judge": "model:mine"}, ArtifactMissingError, "has no model 'mine'"),
+    ],
+)
+def test_judges_that_cannot_be_had(tmp_path, monkeypatch, flags, error, message):
+    made = JudgedRun(tmp_path, reference.world(20, 2, 0.0))
+    with pytest.raises(error, match=message):
+        Stubs(made, monkeypatch).weight(**flags)
 
 
 def test_without_weights_there_is_no_last_round(tmp_path):

@@ -87,6 +87,13 @@ CHAIN = (
         draws=True,
     ),
     Stage(
+        "judge-model",
+        "webclean.stages.judge_model",
+        "weight",
+        ("images", "models/{model}/predictions"),
+        ("predictions/image-r{round}",),
+    ),
+    Stage(
         "judge-neighbors",
         "webclean.stages.judge_neighbors",
         "weight",

@@ -78,7 +78,7 @@ def _gather(config: DecideConfig, context: Context, usable: Usable, wanted: set[
     if "mass" in wanted and context.has(schema.TEXT):
         mass_N = _of_usable(context, usable, schema.TEXT, schema.TEXT_TABLE, schema.LABEL_MASS)
     somnet_N = missing
-    model = f"{schema.model_path(config.model)}/predictions"
+    model = schema.model_predictions_path(config.model)
     if "somnet" in wanted and context.has(model):
         rows = tables.read(
             run_dir,

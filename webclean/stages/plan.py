@@ -11,6 +11,7 @@ from webclean.config import (
     FeaturesConfig,
     IngestConfig,
     JudgeImageConfig,
+    JudgeModelConfig,
     JudgeNeighborsConfig,
     JudgeTextConfig,
     SimilarityConfig,
@@ -21,7 +22,7 @@ from webclean.config import (
     TrainConfig,
     WeightConfig,
 )
-from webclean.errors import ArtifactMissingError
+from webclean.errors import ArtifactMissingError, ConfigError
 from webclean.io import tables
 from webclean.stages.base import Context, Outcome, committed, execute
 from webclean.stages.chain import BY_NAME
@@ -50,7 +51,12 @@ def ingest(
 def weight(settings: Builder, context: Context, *, force: bool = False, decide: bool = True) -> list[Outcome]:
     """Run features, similarity and text, the rounds of judging and weighting, and decide.
 
-    A round beyond the first stops the loop when it changes too little (`round_tolerance`).
+    A round beyond the first stops the loop when it changes too little (`round_tolerance`). With
+    `judge = model:NAME` there is one round: the one after the weights that the model was trained on.
+
+    Raises:
+        ConfigError: `judge` is no known one, or the model's predictions are in sample.
+        ArtifactMissingError: the model has not been trained.
     """
 
     def step(name: str, config: StageConfig) -> Outcome:
@@ -65,11 +71,16 @@ def weight(settings: Builder, context: Context, *, force: bool = False, decide: 
     feature_set = None if made == "none" else features.name
     step("similarity", settings.build(SimilarityConfig))
     step("text", settings.build(TextConfig))
-    last = 1
-    for round_ in range(1, general.rounds + 1):
+    model = _judging_model(general)
+    first = 1 if model is None else _round_of(context, model) + 1
+    last = first
+    for round_ in range(first, first + general.rounds):
         last = round_
         step("judge-text", settings.build(JudgeTextConfig, round=round_))
-        step("judge-image", settings.build(JudgeImageConfig, round=round_, features=feature_set))
+        if model is not None:
+            step("judge-model", settings.build(JudgeModelConfig, round=round_, model=model))
+        else:
+            step("judge-image", settings.build(JudgeImageConfig, round=round_, features=feature_set))
         if feature_set is not None:
             step("judge-neighbors", settings.build(JudgeNeighborsConfig, round=round_, features=feature_set))
         step("stage1", settings.build(Stage1Config, round=round_))
@@ -83,6 +94,33 @@ def weight(settings: Builder, context: Context, *, force: bool = False, decide: 
     if decide:
         step("decide", settings.build(DecideConfig, round=last))
     return outcomes
+
+
+def _judging_model(config: WeightConfig) -> str | None:
+    """Name of the model that judges; None where heads or small networks do."""
+    kind, _, name = config.judge.partition(":")
+    if config.judge == "auto":
+        return None
+    if kind != "model" or not name:
+        raise ConfigError(f"[weight] judge must be auto or model:NAME; got {config.judge!r}")
+    if config.rounds > 1:
+        raise ConfigError(
+            f"{config.rounds} rounds with the judge {config.judge}: a trained model judges one round",
+            hint="leave --rounds out; train again on the new weights for a further one",
+        )
+    return name
+
+
+def _round_of(context: Context, model: str) -> int:
+    """The round whose weights a model was trained on."""
+    record = committed(context.run, schema.model_path(model))
+    if record is None:
+        raise ArtifactMissingError(
+            f"{context.run.url} has no model '{model}'",
+            context="its predictions shall judge the images",
+            hint=f"run `webclean train {context.run.url} --model-name {model}` first",
+        )
+    return int(record["config"]["round"])
 
 
 def weight_change(context: Context, round_: int) -> float:
@@ -121,9 +159,21 @@ def last_round(context: Context) -> int:
 
 
 def train(settings: Builder, context: Context, *, force: bool = False) -> list[Outcome]:
-    """Train a model on the last round's weights, then decide again with its scores."""
+    """Train a model on the last round's weights, then decide again with its scores.
+
+    Raises:
+        ArtifactMissingError: there are no weights.
+        ConfigError: these weights were made by the model that would be overwritten.
+    """
     round_ = last_round(context)
     config = settings.build(TrainConfig, round=round_)
+    judge = committed(context.run, schema.predictions_path(schema.JUDGE_IMAGE, round_))
+    if judge is not None and schema.model_predictions_path(config.name) in judge["inputs"]:
+        raise ConfigError(
+            f"the weights of round {round_} were judged by the model '{config.name}' itself",
+            context="training it anew would make its own labels' weights stale",
+            hint=f"give the new model a name: --model-name {config.name}-r{round_}",
+        )
     return [
         execute(BY_NAME["train"], config, context, force=force),
         execute(BY_NAME["decide"], settings.build(DecideConfig, round=round_), context, force=force),

@@ -313,7 +313,7 @@ class _Fits:
 
 # ---------------------------------------------------------------- write
 def _write_predictions(config: TrainConfig, context: Context, crawl: _Crawl, rows: Rows, nets: _Nets) -> None:
-    artefact = f"{schema.model_path(config.name)}/{schema.PREDICTIONS}"
+    artefact = schema.model_predictions_path(config.name)
     for index, span in _spans(crawl):
         if tables.has_part(context.run, artefact, index):
             continue

@@ -1,0 +1,33 @@
+"""The judge `model:<name>`: a trained model's out-of-sample predictions take the image judge's place."""
+
+from __future__ import annotations
+
+from webclean import schema
+from webclean.config import JudgeModelConfig
+from webclean.io import tables
+from webclean.stages.base import Context, Counts
+from webclean.stages.rows import refuse_in_sample
+
+
+def run(config: JudgeModelConfig, context: Context) -> Counts:
+    """Write predictions/image-r<k> from models/<model>/predictions, part by part.
+
+    Raises:
+        ConfigError: the model predicts images that it was trained on.
+    """
+    source = schema.model_predictions_path(config.model)
+    target = schema.predictions_path(schema.JUDGE_IMAGE, config.round)
+    total = tables.num_rows(context.run, schema.IMAGES)
+    judged = 0
+    names = schema.PREDICTIONS_TABLE.column_names
+    with context.progress(total=total, unit="images", label="model's judgement") as bar:
+        parts = tables.iter_parts(context.run, source, schema.MODEL_PREDICTIONS_TABLE, names)
+        for index, part in enumerate(parts):
+            refuse_in_sample(part)
+            data = {name: part.column(name) for name in names}
+            tables.write_part(context.run, target, index, data, schema.PREDICTIONS_TABLE)
+            judged += part.num_rows
+            bar.advance(part.num_rows)
+    context.result["judge"] = f"model:{config.model}"
+    bad = total - judged
+    return Counts(total, judged, {schema.REASON_BAD_FILE: bad} if bad else {})
