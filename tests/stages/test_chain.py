@@ -65,6 +65,7 @@ def test_commands_that_make_an_artefact():
     assert command_for("images", run) == "webclean ingest SOURCE /data/run"
     assert command_for("weights/r1/stage2", run) == "webclean weight /data/run"
     assert command_for("models/plain", run) == "webclean train /data/run"
+    assert command_for("weights/r2/stage2", run) == "webclean weight /data/run --rounds 2"
 
 
 def test_every_stage_has_its_settings():

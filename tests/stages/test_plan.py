@@ -13,7 +13,7 @@ from webclean.cli.options import Settings
 from webclean.errors import ArtifactMissingError, ConfigError
 from webclean.io import tables
 from webclean.stages import features, plan, similarity, text
-from webclean.stages.base import Counts
+from webclean.stages.base import Counts, command_for
 
 N, C = 160, 4
 
@@ -122,6 +122,9 @@ def test_a_trained_model_judges_one_round_more(tmp_path, monkeypatch):
     decided = made.run.read_json("decisions/default/run.json")
     assert "predictions/image-r2" in decided["inputs"]
     assert all(o.skipped for o in stubs.weight(**asked))
+    assert (
+        command_for("predictions/text-r2", made.run) == f"webclean weight {made.run.url} --judge model:mine"
+    )
     with pytest.raises(ConfigError, match="judged by the model 'mine' itself"):
         plan.train(Settings({"model_name": "mine"}, {}, quiet=True, json=False, force=False), made.context)
 

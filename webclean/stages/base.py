@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -227,11 +228,20 @@ def command_for(artefact: str, run: RunDir) -> str:
     stage = writer_of(artefact)
     if stage is None:
         return "webclean --help"
-    return (
-        f"webclean ingest SOURCE {run.url}"
-        if stage.command == "ingest"
-        else f"webclean {stage.command} {run.url}"
-    )
+    if stage.command == "ingest":
+        return f"webclean ingest SOURCE {run.url}"
+    return f"webclean {stage.command} {run.url}{_round_flags(artefact, run)}"
+
+
+def _round_flags(artefact: str, run: RunDir) -> str:
+    """What a command needs besides the run folder to come to an artefact of a round after the first."""
+    found = re.search(r"[-/]r(\d+)(?:$|/)", artefact)
+    round_ = int(found.group(1)) if found else 1
+    if round_ == 1:
+        return ""
+    judge = committed(run, schema.predictions_path(schema.JUDGE_IMAGE, round_))
+    model = None if judge is None else judge.get("config", {}).get("model")
+    return f" --rounds {round_}" if model is None else f" --judge model:{model}"
 
 
 def require(run: RunDir, artefact: str, *, reader: str, force: bool = False) -> dict[str, Any]:
