@@ -122,17 +122,34 @@ def test_relative_weight_counts_only_what_is_new():
     fresh_N = rng.normal(size=num) + 2 * right_N - 1
     everywhere = np.ones(num, bool)
     new = relative_weight(fresh_N, everywhere, judge_N, q_N, fold_N)
-    assert new.slopes_E[0] > 0.5
-    assert reference.auroc(judge_N + new.log_odds_N, right_N) > reference.auroc(judge_N, right_N) + 0.01
+    assert new.weight > 0.5
+    assert 0 < new.judge_scale <= 1
+
+    def auroc(view):
+        return reference.auroc(view.judge_scale * judge_N + view.log_odds_N, right_N)
+
+    assert auroc(new) > reference.auroc(judge_N, right_N) + 0.01
     repeated = relative_weight(judge_N + 1e-3 * rng.normal(size=num), everywhere, judge_N, q_N, fold_N)
     noise = relative_weight(rng.normal(size=num), everywhere, judge_N, q_N, fold_N)
     against = relative_weight(-fresh_N, everywhere, judge_N, q_N, fold_N)
-    assert noise.slopes_E[0] < 0.15
+    assert noise.weight < 0.15
+    assert against.judge_scale == 1.0
     assert (against.log_odds_N == 0).all()
     # What repeats the judge leaves its order as it is.
-    assert reference.auroc(judge_N + repeated.log_odds_N, right_N) == pytest.approx(
-        reference.auroc(judge_N, right_N), abs=0.002
-    )
+    assert auroc(repeated) == pytest.approx(reference.auroc(judge_N, right_N), abs=0.002)
+
+
+def test_two_looks_at_the_same_are_not_counted_twice():
+    """A second noisy copy of the judge's own look: the sum is no surer of itself than its slope allows."""
+    rng, right_N, q_N, fold_N = _crawl()
+    num = len(q_N)
+    look_N = rng.normal(size=num) + 2 * right_N - 1
+    judge_N = 2 * (look_N + 0.3 * rng.normal(size=num))
+    copy_N = look_N + 0.3 * rng.normal(size=num)
+    view = relative_weight(copy_N, np.ones(num, bool), judge_N, q_N, fold_N)
+    assert view.judge_scale < 0.8
+    together_N = view.judge_scale * judge_N + view.log_odds_N
+    assert together_N.std() == pytest.approx(judge_N.std(), rel=0.1)
 
 
 def test_relative_weight_without_anything_to_learn_from():

@@ -1,11 +1,11 @@
 """clean_score = P(label right), one documented combination of all evidence.
 
-    log-odds = L_judge + L_text,rank + L_somnet          P = P(on topic) * sigmoid(log-odds)
+    log-odds = L_judge,somnet + L_text,rank          P = P(on topic) * sigmoid(log-odds)
 
 L_judge is the calibrated margin of the image judges (`label_noise.calibrate`); text and rank are a second
 view whose worth is learnt on the first (`evidence.learn_trust`); SOMNet's score looks at the image as the
-judge does, so its worth is learnt on text and rank (`evidence.relative_weight`). A part that proves
-nothing on held-out images adds exactly nothing.
+judge does, so what it adds to the judge, and takes from it, is learnt on text and rank
+(`evidence.relative_weight`). A part that proves nothing on held-out images adds exactly nothing.
 
 Shapes: N usable images, C categories.
 """
@@ -146,12 +146,13 @@ def combine(
     odds_N = base_odds_N + side_odds_N
     if np.isfinite(evidence.somnet_N).any():
         present_N = np.isfinite(evidence.somnet_N)
-        trust = relative_weight(
+        found = relative_weight(
             evidence.somnet_N, present_N, base_odds_N, sigmoid(prior_odds + side_odds_N), fold_N
         )
-        told["somnet"] = {"gain": _rounded(trust.gain), "weight": _rounded(float(trust.slopes_E[0]))}
-        p_somnet_N = np.where(present_N, sigmoid(prior_odds + trust.log_odds_N), np.nan)
-        odds_N = odds_N + trust.log_odds_N
+        told["somnet"] = {"gain": _rounded(found.gain), "weight": _rounded(found.weight)}
+        p_somnet_N = np.where(present_N, sigmoid(prior_odds + found.log_odds_N), np.nan)
+        beyond_N = found.judge_scale * (base_odds_N - prior_odds) + found.log_odds_N
+        odds_N = np.where(present_N, prior_odds + beyond_N + side_odds_N, odds_N)
     clean_N = topic_N * sigmoid(odds_N)
 
     view_NC = main_NC

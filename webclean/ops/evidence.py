@@ -87,14 +87,29 @@ def learn_trust(
     return Trust(log_odds_N, gain, np.mean(slopes, axis=0))
 
 
+@dataclass(frozen=True)
+class SameView:
+    """What a further evidence of the judge's own view comes to.
+
+    log_odds_N: what it says itself, float64 (N,); judge_scale: what is left of the judge's log-odds beside
+    it, in (0, 1]; weight: its slope in units of the judge's; gain: as in Trust.
+    """
+
+    log_odds_N: Floats
+    judge_scale: float
+    weight: float
+    gain: float
+
+
 def relative_weight(
     x_N: Floats, present_N: Bools, log_odds_N: Floats, target_N: Floats, fold_N: Ints
-) -> Trust:
-    """Log-odds that an evidence of the same view adds, learnt on another view's P(label right).
+) -> SameView:
+    """How much an evidence of the judge's view counts beside it, learnt on another view's P(label right).
 
     Used for evidences that look at the image as the judge does: they are not independent of it, so only
-    what they say beyond it counts. A logistic fit of the other view on both; the evidence's weight is its
-    slope in units of the judge's.
+    what they say beyond it counts, and the judge counts less where they say the same. A logistic fit of
+    the other view on the judge alone (slope a) and on both (slopes b, c): the sum is (b L + c x) / a, which
+    is as sure of itself as the judge alone was. Adding c x / b to L would count twice what both saw.
 
     Args:
         x_N: float64 evidence.
@@ -104,30 +119,33 @@ def relative_weight(
         fold_N: folds for the held-out gain.
 
     Returns:
-        Trust; zero where the evidence does not improve the held-out fit.
+        SameView; nothing beside the whole judge where the evidence does not improve the held-out fit.
     """
     num = len(x_N)
-    nothing = Trust(np.zeros(num), 0.0, np.zeros(1))
+
+    def nothing(gain: float) -> SameView:
+        return SameView(np.zeros(num), 1.0, 0.0, gain)
+
     wrong = float((1.0 - target_N).sum())
     if min(wrong, num - wrong) < MIN_EXPECTED_WRONG or present_N.sum() < 2:
-        return nothing
+        return nothing(0.0)
     scaled_N = _standardise(x_N[:, None], present_N[:, None])[:, 0]
     both_N2 = np.stack([log_odds_N, scaled_N], axis=1)
     alone_N, joint_N = np.empty(num), np.empty(num)
     for fold in np.unique(fold_N):
         train = fold_N != fold
         if not train.any():
-            return nothing
+            return nothing(0.0)
         beta = _logistic(both_N2[train, :1], target_N[train])
         alone_N[~train] = sigmoid(beta[0] + both_N2[~train, :1] @ beta[1:])
         beta = _logistic(both_N2[train], target_N[train])
         joint_N[~train] = sigmoid(beta[0] + both_N2[~train] @ beta[1:])
     gain = _loss(alone_N, target_N) - _loss(joint_N, target_N)
-    beta = _logistic(both_N2, target_N)
-    if gain <= 0.0 or beta[1] <= 0.0 or beta[2] <= 0.0:
-        return Trust(np.zeros(num), gain, np.zeros(1))
-    weight = beta[2] / beta[1]
-    return Trust(weight * scaled_N, gain, np.array([weight]))
+    alone = _logistic(both_N2[:, :1], target_N)[1]
+    judge, evidence = _logistic(both_N2, target_N)[1:]
+    if gain <= 0.0 or min(alone, judge, evidence) <= 0.0:
+        return nothing(gain)
+    return SameView(evidence / alone * scaled_N, min(1.0, judge / alone), evidence / judge, gain)
 
 
 def on_topic(similarity_N: Floats, label_N: Ints, middle: float) -> Floats:
