@@ -13,7 +13,7 @@ from webclean.cli.commands import COMMANDS
 from webclean.stages.chain import CHAIN
 
 # run names the judges in one word
-_TOLD = {"judge-text": "judges", "judge-image": "judges", "judge-neighbors": "judges"} | {
+_TOLD = dict.fromkeys(("judge-text", "judge-image", "judge-model", "judge-neighbors"), "judges") | {
     "stage1": "weights",
     "stage2": "weights",
 }
