@@ -152,6 +152,17 @@ def test_two_looks_at_the_same_are_not_counted_twice():
     assert together_N.std() == pytest.approx(judge_N.std(), rel=0.1)
 
 
+def test_a_look_of_its_own_leaves_the_judge_whole():
+    """Given the truth, judge and evidence are independent: both slopes nearly stand, however unsure the teacher is."""
+    rng, right_N, q_N, fold_N = _crawl(num=20_000, strength=1.5)
+    num = len(q_N)
+    judge_N = 2 * (rng.normal(size=num) + 2 * right_N - 1)
+    fresh_N = rng.normal(size=num) + 2 * right_N - 1
+    view = relative_weight(fresh_N, np.ones(num, bool), judge_N, q_N, fold_N)
+    assert view.judge_scale > 0.7
+    assert view.weight == pytest.approx(2 * fresh_N.std(), rel=0.2)  # log-odds of either rise by 2 a unit
+
+
 def test_relative_weight_without_anything_to_learn_from():
     nothing = relative_weight(
         np.zeros(10), np.zeros(10, bool), np.zeros(10), np.full(10, 0.5), np.arange(10) % 2

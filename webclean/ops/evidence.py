@@ -26,6 +26,7 @@ Bools = NDArray[np.bool_]
 
 CERTAINTY = 0.01  # a second view alone makes us at most 99 % sure
 MIN_EXPECTED_WRONG = 5.0  # below, there is nothing to learn trust from
+MIN_CONTRAST = 0.05  # between E[q | right] and E[q | wrong]; below, q tells nothing
 MIN_LIKENESSES = 20  # fewer tell no spread
 _RIDGE = 1e-3  # relative penalty that keeps the fit finite on separable data
 
@@ -63,7 +64,7 @@ def learn_trust(
         return nothing
     right_mean = float((taught_M**2).sum() / taught_M.sum())
     wrong_mean = float((taught_M * (1.0 - taught_M)).sum() / wrong)
-    if right_mean - wrong_mean < 0.05:
+    if right_mean - wrong_mean < MIN_CONTRAST:
         return nothing
     scaled_NE = _standardise(x_NE, present_NE)
     fitted_N = np.empty(num)
@@ -108,8 +109,10 @@ def relative_weight(
 
     Used for evidences that look at the image as the judge does: they are not independent of it, so only
     what they say beyond it counts, and the judge counts less where they say the same. A logistic fit of
-    the other view on the judge alone (slope a) and on both (slopes b, c): the sum is (b L + c x) / a, which
-    is as sure of itself as the judge alone was. Adding c x / b to L would count twice what both saw.
+    the other view on the judge alone (slope a) and on both (slopes b, c): the sum is (b L + c x) / a.
+    Adding c x / b to L would count twice what both saw. The fits allow for the other view's own doubts,
+    which flatten a slope the more the more the evidence knows: its mean runs from E[q | wrong] to
+    E[q | right], not from 0 to 1.
 
     Args:
         x_N: float64 evidence.
@@ -129,6 +132,10 @@ def relative_weight(
     wrong = float((1.0 - target_N).sum())
     if min(wrong, num - wrong) < MIN_EXPECTED_WRONG or present_N.sum() < 2:
         return nothing(0.0)
+    low = float((target_N * (1.0 - target_N)).sum() / wrong)
+    high = float((target_N**2).sum() / target_N.sum())
+    if high - low < MIN_CONTRAST:
+        return nothing(0.0)
     scaled_N = _standardise(x_N[:, None], present_N[:, None])[:, 0]
     both_N2 = np.stack([log_odds_N, scaled_N], axis=1)
     alone_N, joint_N = np.empty(num), np.empty(num)
@@ -136,13 +143,13 @@ def relative_weight(
         train = fold_N != fold
         if not train.any():
             return nothing(0.0)
-        beta = _logistic(both_N2[train, :1], target_N[train])
-        alone_N[~train] = sigmoid(beta[0] + both_N2[~train, :1] @ beta[1:])
-        beta = _logistic(both_N2[train], target_N[train])
-        joint_N[~train] = sigmoid(beta[0] + both_N2[~train] @ beta[1:])
+        beta = _logistic(both_N2[train, :1], target_N[train], low, high)
+        alone_N[~train] = low + (high - low) * sigmoid(beta[0] + both_N2[~train, :1] @ beta[1:])
+        beta = _logistic(both_N2[train], target_N[train], low, high)
+        joint_N[~train] = low + (high - low) * sigmoid(beta[0] + both_N2[~train] @ beta[1:])
     gain = _loss(alone_N, target_N) - _loss(joint_N, target_N)
-    alone = _logistic(both_N2[:, :1], target_N)[1]
-    judge, evidence = _logistic(both_N2, target_N)[1:]
+    alone = _logistic(both_N2[:, :1], target_N, low, high)[1]
+    judge, evidence = _logistic(both_N2, target_N, low, high)[1:]
     if gain <= 0.0 or min(alone, judge, evidence) <= 0.0:
         return nothing(gain)
     return SameView(evidence / alone * scaled_N, min(1.0, judge / alone), evidence / judge, gain)
@@ -197,18 +204,22 @@ def _standardise(x_NE: Floats, present_NE: Bools) -> Floats:
     return result
 
 
-def _logistic(x_NE: Floats, target_N: Floats) -> Floats:
-    """Intercept and slopes of a logistic fit to soft targets, by Newton's method."""
+def _logistic(x_NE: Floats, target_N: Floats, low: float = 0.0, high: float = 1.0) -> Floats:
+    """Intercept and slopes of target ~ low + (high - low) sigmoid(x), by Fisher scoring on the log loss."""
     design = np.column_stack([np.ones(len(x_NE)), x_NE])
     penalty = _RIDGE * len(x_NE) * np.eye(design.shape[1])
     penalty[0, 0] = 0.0
     beta = np.zeros(design.shape[1])
-    beta[0] = logit(np.clip(np.array([target_N.mean()]), 1e-6, 1 - 1e-6))[0]
+    start = (target_N.mean() - low) / (high - low)
+    beta[0] = logit(np.clip(np.array([start]), 1e-6, 1 - 1e-6))[0]
     for _ in range(50):
         p_N = sigmoid(design @ beta)
-        gradient = design.T @ (target_N - p_N) - penalty @ beta
-        hessian = (design * (p_N * (1 - p_N))[:, None]).T @ design + penalty + 1e-9 * np.eye(len(beta))
-        step = np.linalg.solve(hessian, gradient)
+        mean_N = np.clip(low + (high - low) * p_N, 1e-12, 1 - 1e-12)
+        slope_N = (high - low) * p_N * (1 - p_N)
+        weight_N = slope_N / (mean_N * (1 - mean_N))
+        gradient = design.T @ (weight_N * (target_N - mean_N)) - penalty @ beta
+        information = (design * (weight_N * slope_N)[:, None]).T @ design + penalty + 1e-9 * np.eye(len(beta))
+        step = np.linalg.solve(information, gradient)
         beta = beta + np.clip(step, -2.0, 2.0)
         if np.abs(step).max() < 1e-9:
             break
