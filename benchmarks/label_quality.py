@@ -26,26 +26,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from commands import evaluate, webclean
+
 HERE = Path(__file__).resolve().parent
 CRAWLS = ("sports-crawl", "fashion-crawl")
 PARTS = ("p_rank", "p_text", "p_text_judge", "p_judge", "p_neighbors", "p_topic", "p_somnet")
-
-
-def webclean(*arguments: str) -> str:
-    """Run a command; its stdout."""
-    command = [sys.executable, "-m", "webclean.cli.app", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
-    return done.stdout
-
-
-def evaluate(run: Path, truth: Path, *flags: str) -> dict[str, Any]:
-    """The evaluation of a run."""
-    found: dict[str, Any] = json.loads(
-        webclean("evaluate", str(run), "--truth", str(truth), "--json", *flags)
-    )
-    return found
 
 
 def estimated_share(run: Path, name: str = "default") -> float:

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
+
+from commands import evaluate, webclean
 
 PARTS = ("judge", "neighbors", "topic", "rank", "mass", "text-judge", "somnet")
 SINGLE = {
@@ -44,21 +43,10 @@ GROWING = (
 )
 
 
-def webclean(*arguments: str) -> str:
-    """Run a command; its stdout."""
-    command = [sys.executable, "-m", "webclean.cli.app", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
-    return done.stdout
-
-
 def ranking(run: Path, truth: Path, *flags: str) -> tuple[float, float]:
     """AUROC and average precision for wrong labels."""
-    found: dict[str, Any] = json.loads(
-        webclean("evaluate", str(run), "--truth", str(truth), "--json", *flags)
-    )
-    return found["ranking"]["auroc"], found["ranking"]["average_precision"]
+    found = evaluate(run, truth, *flags)["ranking"]
+    return found["auroc"], found["average_precision"]
 
 
 def tell(name: str, figures: tuple[float, float], against: float | None = None) -> None:
@@ -77,9 +65,7 @@ def decided(run: Path, truth: Path, seed: str, parts: tuple[str, ...], *flags: s
 
 def top1(run: Path, truth: Path, test: Path, model: str) -> float:
     """Top-1 of a model on clean images."""
-    flags = ("--test", str(test), "--model", model, "--json")
-    found = json.loads(webclean("evaluate", str(run), "--truth", str(truth), *flags))
-    return float(found["model"]["top1"])
+    return float(evaluate(run, truth, "--test", str(test), "--model", model)["model"]["top1"])
 
 
 def main() -> None:

@@ -1,0 +1,26 @@
+"""How the benchmarks call webclean: as a user would, through its commands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def webclean(*arguments: str) -> str:
+    """Run a command; its stdout."""
+    command = [sys.executable, "-m", "webclean.cli.app", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+    return done.stdout
+
+
+def evaluate(run: Path, truth: Path, *flags: str) -> dict[str, Any]:
+    """The evaluation of a run."""
+    found: dict[str, Any] = json.loads(
+        webclean("evaluate", str(run), "--truth", str(truth), "--json", *flags)
+    )
+    return found
