@@ -16,29 +16,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from webclean import schema
 from webclean.io import pixels, tables
 from webclean.io.run_dir import RunDir
+from webclean.ops.duplicates import components
 
 NEAR = ("near-duplicate", "near-duplicate-other-category")
 SIDE = 160
-
-
-class Closure:
-    """Groups that grow by pairs."""
-
-    def __init__(self) -> None:
-        self.above: dict[str, str] = {}
-
-    def top(self, name: str) -> str:
-        """The group's first name."""
-        while self.above.get(name, name) != name:
-            name = self.above[name]
-        return name
-
-    def join(self, a: str, b: str) -> None:
-        """These two are copies."""
-        self.above[self.top(a)] = self.top(b)
 
 
 def main() -> None:
@@ -72,16 +58,17 @@ def main() -> None:
     )
     print(f"equal SHA-256: {len(equal_groups)} groups, {crossing} across categories, {whole} reported whole")
 
-    closure = Closure()
-    for members in equal_groups:
-        for row in members[1:]:
-            closure.join(members[0][schema.SOURCE_KEY], row[schema.SOURCE_KEY])
+    known = [
+        (members[0][schema.SOURCE_KEY], row[schema.SOURCE_KEY])
+        for members in equal_groups
+        for row in members[1:]
+    ]
     if options.truth is not None:
         found, missed = 0, []
         for row in csv.DictReader(options.truth.open(encoding="utf-8")):
             if row["kind"] not in NEAR:
                 continue
-            closure.join(row["path"], row["of"])
+            known.append((row["path"], row["of"]))
             if group_of.get(row["path"], -1) == group_of.get(row["of"], -2):
                 found += 1
             else:
@@ -89,11 +76,14 @@ def main() -> None:
         print(f"planted near duplicates: {found} of {found + len(missed)} stand with their original")
         for line in missed:
             print(f"  missed {line}")
+    number_of = {key: number for number, key in enumerate(row_of)}
+    first, second = (np.array([number_of[pair[end]] for pair in known], dtype=np.int64) for end in (0, 1))
+    closure = components(len(number_of), first, second)
     others = [
         pair
         for keys in reported.values()
         for pair in combinations(sorted(keys), 2)
-        if closure.top(pair[0]) != closure.top(pair[1])
+        if closure[number_of[pair[0]]] != closure[number_of[pair[1]]]
     ]
     print(f"reported pairs that follow from neither: {len(others)}")
     for a, b in others:
