@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import load_script
 
 from webclean import schema
 from webclean.io.readers import columns
@@ -20,12 +20,7 @@ FORMATS = (DOCS / "formats.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def make_cli() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_cli", DOCS / "make_cli.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("docs/make_cli.py")
 
 
 def section(title: str) -> str:

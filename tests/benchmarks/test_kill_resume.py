@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
+from scripts import load_script
 
 PROGRAM = """
 import json, sys, time
@@ -48,13 +46,7 @@ for stage in ("first", "second"):
 
 @pytest.fixture(scope="module")
 def kill_resume() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("kill_resume", ROOT / "benchmarks" / "kill_resume.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["kill_resume"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/kill_resume.py")
 
 
 def _main(kill_resume: ModuleType, folder: Path, *, torn: bool, draws: int) -> int:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).parents[2]
+from scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def shuffle_texts() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("shuffle_texts", ROOT / "benchmarks" / "shuffle_texts.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("benchmarks/shuffle_texts.py")
 
 
 def test_donors_stay_inside_the_label(shuffle_texts: ModuleType) -> None:
