@@ -59,13 +59,10 @@ def learn_trust(
     nothing = Trust(np.zeros(num), 0.0, np.zeros(x_NE.shape[1]))
     taught_N = np.ones(num, dtype=bool) if taught_N is None else taught_N
     taught_M = p_right_N[taught_N]
-    wrong = float((1.0 - taught_M).sum())
-    if min(wrong, len(taught_M) - wrong) < MIN_EXPECTED_WRONG or not present_NE[taught_N].any():
+    means = _teacher_means(taught_M)
+    if means is None or not present_NE[taught_N].any():
         return nothing
-    right_mean = float((taught_M**2).sum() / taught_M.sum())
-    wrong_mean = float((taught_M * (1.0 - taught_M)).sum() / wrong)
-    if right_mean - wrong_mean < MIN_CONTRAST:
-        return nothing
+    wrong_mean, right_mean = means
     scaled_NE = _standardise(x_NE, present_NE)
     fitted_N = np.empty(num)
     prior_N = np.empty(num)
@@ -129,13 +126,10 @@ def relative_weight(
     def nothing(gain: float) -> SameView:
         return SameView(np.zeros(num), 1.0, 0.0, gain)
 
-    wrong = float((1.0 - target_N).sum())
-    if min(wrong, num - wrong) < MIN_EXPECTED_WRONG or present_N.sum() < 2:
+    means = _teacher_means(target_N)
+    if means is None or present_N.sum() < 2:
         return nothing(0.0)
-    low = float((target_N * (1.0 - target_N)).sum() / wrong)
-    high = float((target_N**2).sum() / target_N.sum())
-    if high - low < MIN_CONTRAST:
-        return nothing(0.0)
+    low, high = means
     scaled_N = _standardise(x_N[:, None], present_N[:, None])[:, 0]
     both_N2 = np.stack([log_odds_N, scaled_N], axis=1)
     alone_N, joint_N = np.empty(num), np.empty(num)
@@ -153,6 +147,16 @@ def relative_weight(
     if gain <= 0.0 or min(alone, judge, evidence) <= 0.0:
         return nothing(gain)
     return SameView(evidence / alone * scaled_N, min(1.0, judge / alone), evidence / judge, gain)
+
+
+def _teacher_means(q_N: Floats) -> tuple[float, float] | None:
+    """(E[q | wrong], E[q | right]) of a calibrated view; None where it has nothing to teach."""
+    wrong = float((1.0 - q_N).sum())
+    if min(wrong, len(q_N) - wrong) < MIN_EXPECTED_WRONG:
+        return None
+    wrong_mean = float((q_N * (1.0 - q_N)).sum() / wrong)
+    right_mean = float((q_N**2).sum() / q_N.sum())
+    return (wrong_mean, right_mean) if right_mean - wrong_mean >= MIN_CONTRAST else None
 
 
 def on_topic(similarity_N: Floats, label_N: Ints, middle: float) -> Floats:
