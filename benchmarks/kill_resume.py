@@ -33,6 +33,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 COMMANDS = ("ingest", "weight", "train")
 LOG = "webclean.log"
@@ -271,7 +272,7 @@ def _uncommitted(path: Path, rel: str) -> list[str]:
 
 
 def digest(run: Path) -> dict[str, str]:
-    """SHA-256 of every promised file; JSON and JSON lines without their clocks."""
+    """SHA-256 of every promised file; JSON, JSON lines and a checkpoint's state without their clocks."""
     found = {}
     for path in _files(run):
         rel = str(path.relative_to(run))
@@ -282,6 +283,8 @@ def digest(run: Path) -> dict[str, str]:
             data = _without_clock(lines)
         elif path.suffix == ".jsonl":
             data = b"\n".join(_without_clock(line) for line in lines.splitlines() if line.strip())
+        elif path.suffix == ".safetensors":
+            data = _state_without_clock(lines)
         else:
             data = lines
         found[rel] = hashlib.sha256(data).hexdigest()
@@ -293,9 +296,24 @@ def _without_clock(text: bytes) -> bytes:
         value = json.loads(text)
     except ValueError:
         return text  # torn: its bytes will differ from the unbroken run's
+    return json.dumps(_timeless(value), sort_keys=True).encode()
+
+
+def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        value = {key: item for key, item in value.items() if key != CLOCK}
-    return json.dumps(value, sort_keys=True).encode()
+        return {key: _timeless(item) for key, item in value.items() if key != CLOCK}
+    return [_timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def _state_without_clock(file: bytes) -> bytes:
+    """Tensors and header of a safetensors file; its history of epochs tells how long each took."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    try:
+        header = json.loads(file[8:end])
+    except ValueError:
+        return file  # torn
+    state = header.get("__metadata__", {}).pop("state", "{}")
+    return json.dumps(header, sort_keys=True).encode() + _without_clock(state.encode()) + file[end:]
 
 
 def _files(run: Path) -> list[Path]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from scripts import load_script
 
 PROGRAM = """
@@ -99,3 +102,18 @@ def test_clocks_and_logs_are_not_compared(kill_resume: ModuleType, tmp_path: Pat
     (tmp_path / "b" / ".part.tmp").write_text("")
     found = kill_resume.differences(a, kill_resume.digest(tmp_path / "b"))
     assert found == [".part.tmp is left over", "history.jsonl differs"]
+
+
+def test_the_clock_of_a_checkpoint_is_not_compared_but_its_tensors_and_losses_are(
+    kill_resume: ModuleType, tmp_path: Path
+) -> None:
+    def digest(name: str, seconds: float, loss: float, value: float) -> dict[str, str]:
+        (tmp_path / name).mkdir()
+        state = json.dumps({"history": [{"loss": loss, "clock": {"seconds": seconds}}]})
+        save_file({"w": torch.tensor([value])}, tmp_path / name / "fold.safetensors", {"state": state})
+        return dict(kill_resume.digest(tmp_path / name))
+
+    unbroken = digest("unbroken", 0.1234567, 0.5, 1.0)
+    assert kill_resume.differences(unbroken, digest("slower", 12.5, 0.5, 1.0)) == []
+    assert kill_resume.differences(unbroken, digest("loss", 0.1, 0.6, 1.0)) == ["fold.safetensors differs"]
+    assert kill_resume.differences(unbroken, digest("tensor", 0.1, 0.5, 2.0)) == ["fold.safetensors differs"]
