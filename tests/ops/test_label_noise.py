@@ -88,6 +88,36 @@ def test_a_judge_that_knows_nothing_condemns_nobody(num, categories):
             assert (found.p_right_N >= 0.5).mean() >= 0.95
 
 
+@pytest.mark.parametrize("num", [200, 2000])
+@pytest.mark.parametrize("categories", [2, 5])
+def test_random_predictions_condemn_nobody(num, categories):
+    """With two categories, choosing likely-right images to inject labels into makes chance look like skill."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        favoured_C = rng.normal(size=categories)  # of a judge that thinks one category likelier than another
+        found = calibrate(
+            log_softmax(favoured_C + rng.normal(size=(num, categories))), rng.integers(0, categories, num)
+        )
+        assert found.wrong_share == 0.0
+        assert (found.p_right_N >= 0.5).all()
+
+
+@pytest.mark.parametrize("kind", ["uniform", "sibling"])
+def test_the_share_of_a_small_crawl_is_found(kind):
+    """500 images, judged by a head that learnt from their wrong labels: its margins of siblings are near 0."""
+    shares, found_wrong = [], []
+    for seed in range(6):
+        w = reference.world(500, 8, 0.22, kind=kind, apart=1.5, seed=seed)
+        fold_N = np.random.default_rng(seed).permutation(500) % 5
+        judge = cross_fit(w.x_ND / 4, w.label_N, fold_N, 8, ridge, (1.0, 10.0)).log_probability_NC
+        found = calibrate(judge, w.label_N)
+        shares.append(found.wrong_share)
+        found_wrong.append((found.p_right_N[w.wrong_N] < 0.5).mean())
+        assert (found.p_right_N[~w.wrong_N] >= 0.5).mean() >= 0.97
+    assert np.mean(shares) == pytest.approx(0.22, abs=0.04)
+    assert np.mean(found_wrong) >= 0.8
+
+
 def test_a_judge_without_any_opinion_condemns_nobody():
     found = calibrate(np.full((50, 3), -np.log(3)), np.arange(50) % 3)
     assert found.wrong_share == 0.0

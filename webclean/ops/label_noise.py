@@ -7,19 +7,21 @@ wrong labels; the observed ones mix f0 with that of the right labels,
 
     f = (1 - k) f1 + k f0          k = share of wrong labels
 
-so k <= f/f0 everywhere, and far to the left, where right labels hardly come, f/f0 reaches it. Then
+so k <= F/F0 for every left tail, and where right labels hardly come, F/F0 reaches it. Then
 P(wrong | margin) = k f0(margin) / f(margin), made monotone. The injected labels follow the crawl's own
-confusions, which are learnt in a few rounds. Nothing assumes a shape of the margins of a judge that tells
+confusions, which are learnt in a few rounds: a label that is wrong as siblings are has a margin quite
+unlike that of a label out of the blue. Nothing assumes a shape of the margins of a judge that tells
 labels apart: a crawl without wrong labels gets k near 0 and stays whole, where a two-component mixture
 would cut it in half. A judge that tells little gives right labels low margins too, and then f/f0 says
-nothing of k: what two normal densities as far apart as f1 and f0 would put there is taken off, so that a
-judge that knows nothing condemns nobody.
+nothing of k: what two normal densities as far apart as f1 and f0 would put there is taken off, and a judge
+that puts the given labels hardly above others condemns nobody.
 
 Shapes: N images, C categories, B bins of the margin.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,11 +33,20 @@ Ints = NDArray[np.int64]
 MARGIN_LIMIT = 40.0  # margins are clipped there: e^40 is certainty
 NUM_BINS = 3200
 ROUNDS = 8  # of learning which category is mistaken for which; the share moves by < 0.002 after 5
-TAILS = np.linspace(0.1, 0.9, 30)  # left shares of f0 at which f/f0 is looked at
+# Left shares of f0 at which F/F0 is looked at. Shorter tails hold few images, and the wildest of the injected labels.
+TAILS = np.linspace(0.3, 0.9, 30)
+ANYWHERE = 0.1  # part of a category's mistakes that may go to any other, so that a confusion not yet seen is possible
+# Standard errors added to each F/F0, as the lowest of many noisy ratios lies too low. With a half, the share comes out
+# where it is in crawls whose share is known (benchmarks/wrong_share.py).
+LOWEST = 0.5
 CHANCE = 1.0  # standard errors by which a judge may be worse than it looks
+KNOWS = (
+    0.12  # P(given label above another) - 1/2 of a judge that is listened to, and 3 standard errors at least
+)
 CERTAINTY = 1e-3  # no margin alone makes us surer than this
 TILT = 0.05  # log-odds per unit of margin that keep the order where the monotone fit is flat
 _CHUNK_ROWS = 65536
+_NEVER_SEEN = 1e-6  # a category without a single doubtful image may be mistaken for any other
 
 
 @dataclass(frozen=True)
@@ -88,23 +99,43 @@ def calibrate(log_probability_NC: Floats, label_N: Ints) -> Calibration:
     if np.isnan(margin_N).any():
         raise ValueError("log-probabilities hold NaN")
     observed_B = np.bincount(_bins(margin_N), minlength=NUM_BINS) / num
-    p_right_N = 1.0 / (1.0 + np.exp(-margin_N))
-    confusion_CC: Floats = np.full((num_categories, num_categories), 1.0)
+    knows = _knows(log_probability_NC, label_N)
+    p_right_N: Floats = 1.0 / (1.0 + np.exp(-margin_N))
+    confusion_CC = _confusion(p_right_N, margin_N, suggested_N, label_N, num_categories)
     share = 0.0
     for _ in range(ROUNDS):
-        np.fill_diagonal(confusion_CC, 0.0)
-        confusion_CC = confusion_CC / confusion_CC.sum(axis=1, keepdims=True)
         injected_B = _injected(log_probability_NC, label_N, p_right_N, confusion_CC)
-        share = _share(observed_B, injected_B, num)
+        share = _share(observed_B, injected_B, num) if knows else 0.0
         log_odds_B = _log_odds(observed_B, injected_B, share)
         p_right_N = 1.0 / (1.0 + np.exp(-(np.interp(margin_N, _centers(), log_odds_B) + TILT * margin_N)))
-        wrong_N = (1.0 - p_right_N) * (margin_N < 0)
-        confusion_CC = np.zeros((num_categories, num_categories))
-        np.add.at(confusion_CC, (suggested_N, label_N), wrong_N)
-        # Some of a category's mistakes go anywhere, so that a confusion not yet seen stays possible.
-        confusion_CC += 0.3 * confusion_CC.sum(axis=1, keepdims=True) / num_categories + 1e-3
+        confusion_CC = _confusion(p_right_N, margin_N, suggested_N, label_N, num_categories)
+    return Calibration(p_right_N, share, confusion_CC)
+
+
+def _knows(log_probability_NC: Floats, label_N: Ints) -> bool:
+    """Whether the judge puts the given labels above others, beyond what it thinks of the categories at large."""
+    num, num_categories = log_probability_NC.shape
+    mean_C = np.mean(log_probability_NC, axis=0, dtype=np.float64)
+    above = 0.0
+    for rows in _chunks(num):
+        beyond_NC = np.asarray(log_probability_NC[rows], dtype=np.float64) - mean_C
+        own_N1 = np.take_along_axis(beyond_NC, label_N[rows, None], axis=1)
+        # Ties count half; each label ties with itself.
+        above += float(((own_N1 > beyond_NC) + 0.5 * (own_N1 == beyond_NC)).sum() - 0.5 * len(own_N1))
+    share_above: float = above / (num * (num_categories - 1))
+    return share_above - 0.5 > max(KNOWS, 3.0 / math.sqrt(12.0 * num))
+
+
+def _confusion(
+    p_right_N: Floats, margin_N: Floats, suggested_N: Ints, label_N: Ints, num_categories: int
+) -> Floats:
+    """Which label a mistaken image of each category gets, rows sum to 1, the diagonal is 0."""
+    wrong_N = (1.0 - p_right_N) * (margin_N < 0)
+    confusion_CC = np.zeros((num_categories, num_categories))
+    np.add.at(confusion_CC, (suggested_N, label_N), wrong_N)
+    confusion_CC += ANYWHERE * confusion_CC.sum(axis=1, keepdims=True) / num_categories + _NEVER_SEEN
     np.fill_diagonal(confusion_CC, 0.0)
-    return Calibration(p_right_N, share, np.asarray(confusion_CC / confusion_CC.sum(axis=1, keepdims=True)))
+    return np.asarray(confusion_CC / confusion_CC.sum(axis=1, keepdims=True))
 
 
 def _chunks(num: int) -> list[slice]:
@@ -136,7 +167,9 @@ def _share(observed_B: Floats, injected_B: Floats, num: int) -> float:
     """The smallest k that explains the lowest ratio F/F0 of the left tails of N images."""
     below_B, below0_B = np.cumsum(observed_B), np.cumsum(injected_B)
     place = np.minimum(np.searchsorted(below0_B, TAILS), NUM_BINS - 1)
-    bound = min(1.0, float((below_B[place] / np.maximum(below0_B[place], 1e-12)).min()))
+    tail_K = np.maximum(below0_B[place], 1e-12)
+    ratio_K = below_B[place] / tail_K
+    bound = min(1.0, float((ratio_K + LOWEST * np.sqrt(ratio_K / (tail_K * num))).min()))
     # P(observed margin > injected one), ties counted half: 1/2 for a judge that knows nothing.
     rank = float((observed_B * (below0_B - 0.5 * injected_B)).sum())
     return _smallest_share(bound, rank, num)
