@@ -95,6 +95,32 @@ def test_same_outline_in_another_colour_is_no_copy():
     assert (correlation > 0.9).all()
 
 
+def test_a_brighter_cutout_is_a_copy_but_a_brighter_thing_on_the_same_ground_is_none():
+    one = _cutouts([(120, 60, 30)])
+    one[one == 255] = 200
+    brighter = np.round(one * 1.15).astype(np.uint8)
+    other = one.copy()
+    other[(one == (120, 60, 30)).all(axis=-1)] = (138, 69, 35)
+    looks = _look(np.concatenate([one, brighter, other]))
+    assert looks.cutout_N.all()
+    for first, second in ((0, 1), (1, 0)):
+        good, _ = duplicates.verify(_pairs([(first, second, 0, 0)]), looks, looks, BARS)
+        assert good.tolist() == [True]
+    good, _ = duplicates.verify(_pairs([(0, 2, 0, 0), (1, 2, 0, 0)]), looks, looks, BARS)
+    assert good.tolist() == [False, False]
+
+
+def test_a_pale_cutout_is_a_copy_where_only_coding_noise_differs():
+    """What stands out is little more than the noise, so that the noise is large beside it."""
+    pale = _cutouts([(243, 238, 240)])
+    noisy = np.clip(pale + np.random.default_rng(0).integers(-3, 4, pale.shape), 0, 255).astype(np.uint8)
+    looks = _look(np.concatenate([pale, noisy]))
+    assert looks.cutout_N.all()
+    assert not looks.flat_N.any()
+    good, _ = duplicates.verify(_pairs([(0, 1, 0, 0)]), looks, looks, BARS)
+    assert good.tolist() == [True]
+
+
 def test_same_scene_in_other_colours_is_no_copy_but_its_grey_version_is():
     scene = _scenes(2, 1)
     luma = (scene.astype(float) @ [0.299, 0.587, 0.114])[..., None]

@@ -7,8 +7,9 @@ need two bars:
 * A *scene* (something reaches the border): grey correlation and colour decide. A crop, a new brightness or
   a logo in a corner leaves the correlation of 256 pixels high, and no other scene comes near.
 * A *cut-out* (one thing on a plain ground): all trousers, rackets or spectacles have the same outline, and
-  their correlation is high though they are different things. Only a copy whose pixels are nearly equal
-  counts; a strongly cropped cut-out is missed rather than two products merged.
+  their correlation is high though they are different things. Only a copy whose pixels are nearly equal,
+  once its ground is made as bright as the other's, counts; a strongly cropped cut-out is missed rather
+  than two products merged.
 
 Letters: N images, P pairs, S = 16 pixels, V = 8 views.
 """
@@ -39,6 +40,9 @@ _PLAIN_BORDER: Final = 0.7  # share of the border that is ground in a cut-out
 _SCENE_COLOR: Final = 10.0  # mean chroma difference of a scene's copy, levels; edits of photos stay below 7
 _LEAST_GAIN: Final = 0.7  # each of a pair is made at most this much paler or stronger
 _CUTOUT_PEAK: Final = 20.0  # largest difference of one pixel of a cut-out's copy, levels
+_SAME_PEAK: Final = (
+    8.0  # one that no pixel exceeds is a copy however pale: no more than coding and scaling leave
+)
 _LAX: Final = 2.0  # how much further from the representative than from a neighbour a member may be
 _NO_ENERGY: Final = 1e-9
 
@@ -227,8 +231,13 @@ def _same_pixels(
     other = second.tiny_NSSC[b_P].astype(np.float32)
     if cutout_residual is None:
         return (first.gray_N[a_P] ^ second.gray_N[b_P]) | _same_colors(turned, other)
-    turned -= first.ground_NC[a_P][:, None, None]
-    other -= second.ground_NC[b_P][:, None, None]
+    ground_a_P3, ground_b_P3 = first.ground_NC[a_P], second.ground_NC[b_P]
+    # A brighter copy's ground is brighter by as much. White grounds are equally bright: two products that differ in
+    # brightness alone stay two.
+    brighter_P = (ground_b_P3 @ _LUMA + 1.0) / (ground_a_P3 @ _LUMA + 1.0)
+    gain_P = np.sqrt(np.clip(brighter_P, _LEAST_GAIN, 1 / _LEAST_GAIN))[:, None, None, None]
+    turned = (turned - ground_a_P3[:, None, None]) * gain_P
+    other = (other - ground_b_P3[:, None, None]) / gain_P
     return _same_cutout(turned, other, cutout_residual)
 
 
@@ -252,7 +261,8 @@ def _same_cutout(
     difference = np.abs(a_PSSC - b_PSSC)
     energy_P = np.maximum((a_PSSC**2).sum(axis=(1, 2, 3)), (b_PSSC**2).sum(axis=(1, 2, 3)))
     relative_P = np.sqrt((difference**2).sum(axis=(1, 2, 3)) / np.maximum(energy_P, _NO_ENERGY))
-    return np.asarray((relative_P <= residual) & (difference.max(axis=(1, 2, 3)) <= _CUTOUT_PEAK))
+    peak_P = difference.max(axis=(1, 2, 3))
+    return np.asarray((relative_P <= residual) & (peak_P <= _CUTOUT_PEAK) | (peak_P <= _SAME_PEAK))
 
 
 def components(num: int, first_P: NDArray[np.int64], second_P: NDArray[np.int64]) -> NDArray[np.int64]:
