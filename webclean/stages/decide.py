@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from webclean.io import tables
 from webclean.ops import policies
 from webclean.ops.clean_score import Evidence, Score, combine
 from webclean.stages.base import Context, Counts
+from webclean.stages.copies import CopyTable
 from webclean.stages.judged import Usable, read_predictions, read_usable
 from webclean.stages.rows import Categories, Follow, floats
 
@@ -128,29 +128,6 @@ def _of_usable(
     return np.concatenate(pieces)
 
 
-@dataclass(frozen=True)
-class _Copies:
-    group_M: NDArray[np.int64]
-    keeper_M: NDArray[np.bool_]
-    against_M: NDArray[np.bool_]
-
-
-def _copies(context: Context, image_ids: list[str]) -> _Copies:
-    index = {image_id: i for i, image_id in enumerate(image_ids)}
-    group = np.full(len(image_ids), policies.NO_GROUP, dtype=np.int64)
-    keeper = np.zeros(len(image_ids), dtype=bool)
-    against = np.zeros(len(image_ids), dtype=bool)
-    columns = (schema.IMAGE_ID, schema.GROUP, schema.KEEPER_ID, schema.AGAINST)
-    if tables.part_names(context.run, schema.DUPLICATES):
-        for part in tables.iter_parts(context.run, schema.DUPLICATES, schema.DUPLICATES_TABLE, columns):
-            for row in part.to_pylist():
-                i = index[row[schema.IMAGE_ID]]
-                group[i] = row[schema.GROUP]
-                keeper[i] = row[schema.KEEPER_ID] == row[schema.IMAGE_ID]
-                against[i] = row[schema.AGAINST] is not None
-    return _Copies(group, keeper, against)
-
-
 def _write(
     config: DecideConfig, context: Context, usable: Usable, score: Score, categories: Categories
 ) -> Counts:
@@ -171,16 +148,16 @@ def _write(
         return value_M
 
     clean_M = spread(score.clean_N)
-    copies = _copies(context, image_ids)
-    usable_group_M = np.where(ok_M, copies.group_M, policies.NO_GROUP)
-    settled = policies.settle_groups(usable_group_M, copies.keeper_M, category_M, clean_M)
+    copies = CopyTable(context.run).of(rows.column(schema.IMAGE_ID))
+    usable_group_M = np.where(ok_M, copies.group_N, policies.NO_GROUP)
+    settled = policies.settle_groups(usable_group_M, copies.is_keeper_N, category_M, clean_M)
     verdicts = policies.decide_keep(
         clean_M,
         category_M,
         status,
         settled.duplicate_drop_N,
         settled.conflict_drop_N,
-        copies.against_M,
+        copies.is_against_N,
         policies.Policy(threshold=config.keep_threshold),
     )
     weight_M = np.where(verdicts.keep_N, _weights(config, context, clean_M), 0.0)

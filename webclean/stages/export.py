@@ -33,6 +33,7 @@ from webclean.io.writers.table_files import EMBEDDED_COLUMN, EMBEDDED_TYPE, WRIT
 from webclean.ops import policies
 from webclean.ops.policies import Policy, Settled
 from webclean.stages.base import Context, Counts, require
+from webclean.stages.copies import CopyTable
 from webclean.stages.rows import Categories, Follow, flags, floats
 
 if TYPE_CHECKING:
@@ -267,19 +268,11 @@ def _settle(
     clean_score_N: NDArray[np.float64],
 ) -> tuple[Settled, NDArray[np.bool_]]:
     """Duplicate groups settled under these labels and scores, and which images copy the test set's."""
-    columns = (schema.IMAGE_ID, schema.GROUP, schema.KEEPER_ID, schema.AGAINST)
-    index_of = {image_id: i for i, image_id in enumerate(image_ids)}
-    group_N = np.full(len(image_ids), policies.NO_GROUP, dtype=np.int64)
-    keeper_N = np.zeros(len(image_ids), dtype=bool)
-    against_N = np.zeros(len(image_ids), dtype=bool)
-    if tables.part_names(run, schema.DUPLICATES):
-        for row in tables.read(run, schema.DUPLICATES, schema.DUPLICATES_TABLE, columns).to_pylist():
-            index = index_of[row[schema.IMAGE_ID]]
-            if status[index] == schema.STATUS_OK:
-                group_N[index] = row[schema.GROUP]
-                keeper_N[index] = row[schema.KEEPER_ID] == row[schema.IMAGE_ID]
-                against_N[index] = row[schema.AGAINST] is not None
-    return policies.settle_groups(group_N, keeper_N, category_N, clean_score_N), against_N
+    copies = CopyTable(run).of(image_ids)
+    ok_N = np.asarray(status) == schema.STATUS_OK
+    group_N = np.where(ok_N, copies.group_N, policies.NO_GROUP)
+    settled = policies.settle_groups(group_N, copies.is_keeper_N, category_N, clean_score_N)
+    return settled, copies.is_against_N
 
 
 def _counts(choice: _Choice) -> Counts:

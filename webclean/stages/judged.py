@@ -15,6 +15,7 @@ from webclean.io.run_dir import RunDir
 from webclean.ops.folds import grouped_folds
 from webclean.ops.heads import log_margin
 from webclean.stages.base import Context, Counts
+from webclean.stages.copies import CopyTable
 from webclean.stages.rows import Categories, flags, floats, padded
 
 FOLD_SALT = 0x0F01D  # folds have a random stream of their own
@@ -74,11 +75,6 @@ class Usable:
 def read_usable(run: RunDir) -> Usable:
     """Labels and duplicate groups of the usable images: a few numbers an image, all in memory."""
     categories = Categories(run)
-    group_of: dict[str, int] = {}
-    columns = (schema.IMAGE_ID, schema.GROUP)
-    if tables.part_names(run, schema.DUPLICATES):
-        for part in tables.iter_parts(run, schema.DUPLICATES, schema.DUPLICATES_TABLE, columns):
-            group_of.update(zip(*(part.column(name).to_pylist() for name in columns), strict=True))
     ids: list[str] = []
     labels: list[NDArray[np.int64]] = []
     sizes: list[int] = []
@@ -91,7 +87,7 @@ def read_usable(run: RunDir) -> Usable:
         ids.extend(ok.column(schema.IMAGE_ID).to_pylist())
         labels.append(categories.encode(ok.column(schema.CATEGORY)))
         sizes.append(ok.num_rows)
-    group_N = np.array([group_of.get(image_id, -1) for image_id in ids], dtype=np.int64)
+    group_N = CopyTable(run).of(ids).group_N
     label_N = np.concatenate(labels) if labels else np.zeros(0, dtype=np.int64)
     return Usable(ids, label_N, group_N, sizes, total, categories.num)
 

@@ -20,6 +20,7 @@ from webclean.errors import ConfigError
 from webclean.io import tables
 from webclean.ops import ranks, stage_weights
 from webclean.stages.base import Context, Counts
+from webclean.stages.copies import CopyTable
 from webclean.stages.rows import (
     Categories,
     Codes,
@@ -43,7 +44,7 @@ class _Rows:
     rank_N: NDArray[np.int64]
     has_rank_N: NDArray[np.bool_]
     usable_N: NDArray[np.bool_]  # the file can be read
-    copy_N: NDArray[np.bool_]  # a copy of a kept image, or of one in an --against set
+    drawn_N: NDArray[np.bool_]  # training may draw it: no copy of a kept image or of a test image
     mass_N: NDArray[np.float64]
     judge_N: NDArray[np.float64]
     agreement_N: NDArray[np.float64]
@@ -90,7 +91,7 @@ def run(config: Stage1Config, ctx: Context) -> Counts:
     weight_N = stage_weights.raise_class_means(
         weight_N, rows.category_N, categories.num, rows.usable_N, config.stage1_minimum_mean
     )
-    drawn_N = np.where(rows.copy_N, 0.0, weight_N)
+    drawn_N = np.where(rows.drawn_N, weight_N, 0.0)
     sampling_N = stage_weights.sampling_probability(drawn_N, rows.category_N, categories.num)
 
     ranked_N = positions.position_N > 0
@@ -120,7 +121,7 @@ def run(config: Stage1Config, ctx: Context) -> Counts:
         "missing_rank": int(np.count_nonzero(usable_N & ~ranked_N)),
         "missing_text": int(np.count_nonzero(usable_N & missing_text_N)),
         "text_judge": has_judge,
-        "copies_not_sampled": int(np.count_nonzero(usable_N & rows.copy_N)),
+        "copies_not_sampled": int(np.count_nonzero(usable_N & ~rows.drawn_N)),
         "mean_weight": categories.by_name(mean_C),
         "effective_samples": categories.by_name(effective_C, digits=1),
     }
@@ -134,7 +135,7 @@ def _read(ctx: Context, categories: Categories, judge: str | None, status_count:
 
     run = ctx.run
     queries, sources = Codes(), Codes()
-    copies = _copies(ctx)
+    copies = CopyTable(run)
     text = _follow_text(ctx)
     predictions = _follow_judge(ctx, judge)
     columns: dict[str, list[NDArray[Any]]] = {}
@@ -161,7 +162,7 @@ def _read(ctx: Context, categories: Categories, judge: str | None, status_count:
                 "rank_N": pc.fill_null(rank, 0).to_numpy(),
                 "has_rank_N": flags(pc.is_valid(rank)),
                 "usable_N": usable_N,
-                "copy_N": flags(pc.is_in(image_id, value_set=copies)),
+                "drawn_N": copies.of(image_id).is_drawn_N,
                 "mass_N": _mass(text, image_id),
                 "judge_N": judge_N,
                 "agreement_N": agreement_N,
@@ -169,27 +170,6 @@ def _read(ctx: Context, categories: Categories, judge: str | None, status_count:
                 columns.setdefault(name, []).append(values)
             bar.advance(part.num_rows)
     return _Rows(**{name: np.concatenate(values) for name, values in columns.items()})
-
-
-def _copies(ctx: Context) -> Any:
-    """Image ids that sampling leaves out: all but the keeper of a group, and copies of an --against set.
-
-    The members of a group that crosses categories have no keeper yet; all of them stay in.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    columns = (schema.IMAGE_ID, schema.KEEPER_ID, schema.AGAINST)
-    found = [pa.array([], type=pa.string())]
-    if tables.part_names(ctx.run, schema.DUPLICATES):
-        for part in tables.iter_parts(ctx.run, schema.DUPLICATES, schema.DUPLICATES_TABLE, columns):
-            image_id, keeper_id = part.column(schema.IMAGE_ID), part.column(schema.KEEPER_ID)
-            is_copy = pc.or_(
-                pc.fill_null(pc.not_equal(image_id, keeper_id), False),
-                pc.is_valid(part.column(schema.AGAINST)),
-            )
-            found.append(image_id.filter(is_copy).combine_chunks())
-    return pa.chunked_array(found).combine_chunks()
 
 
 def _follow_text(ctx: Context) -> Follow | None:

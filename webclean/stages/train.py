@@ -24,6 +24,7 @@ from webclean.io import tables
 from webclean.ops import boxes, folds
 from webclean.ops.roi_weights import select_rois, slot_scores
 from webclean.stages.base import Context, Counts
+from webclean.stages.copies import CopyTable
 from webclean.stages.rows import Categories, Follow, count_statuses, floats
 
 if TYPE_CHECKING:
@@ -107,7 +108,6 @@ def run(config: TrainConfig, context: Context) -> Counts:
 # ---------------------------------------------------------------- read
 def _read(config: TrainConfig, context: Context, categories: Categories) -> _Crawl:
     run = context.run
-    group_of = _duplicates(context)
     stage1, stage2 = schema.stage1_path(config.round), schema.stage2_path(config.round)
     first = Follow(run, stage1, schema.STAGE1_TABLE, (schema.WEIGHT,)) if context.has(stage1) else None
     second = Follow(run, stage2, schema.STAGE2_TABLE, (schema.MATCH_SCORE,)) if context.has(stage2) else None
@@ -140,29 +140,15 @@ def _read(config: TrainConfig, context: Context, categories: Categories) -> _Cra
         parts.append(int(ok.sum()))
     if not ids:
         raise ImagesNotFoundError("no usable image to train on", context=run.url)
-    group_N = np.array([group_of.get(image_id, (-1, True))[0] for image_id in ids], dtype=np.int64)
-    is_kept_N = np.array([group_of.get(image_id, (-1, True))[1] for image_id in ids], dtype=bool)
-    sampling_N = np.where(is_kept_N, np.concatenate(pieces["sampling"]), 0.0)
+    copies = CopyTable(run).of(ids)
+    sampling_N = np.where(copies.is_drawn_N, np.concatenate(pieces["sampling"]), 0.0)
     loss_N = np.concatenate(pieces["loss"])
     if not (sampling_N * loss_N > 0).any():
         raise ImagesNotFoundError("every usable image has weight 0", context=run.url)
     return _Crawl(
-        ids, locations, np.concatenate(pieces["category"]), sampling_N, loss_N, group_N,
+        ids, locations, np.concatenate(pieces["category"]), sampling_N, loss_N, copies.group_N,
         np.concatenate(pieces["size"]), parts, statuses,
     )  # fmt: skip
-
-
-def _duplicates(context: Context) -> dict[str, tuple[int, bool]]:
-    """Image -> (group, whether it is learned from): the keeper of its group only; in a group that crosses
-    categories none is, since one picture under two labels teaches neither."""
-    found: dict[str, tuple[int, bool]] = {}
-    columns = (schema.IMAGE_ID, schema.GROUP, schema.KEEPER_ID)
-    if not tables.part_names(context.run, schema.DUPLICATES):
-        return found
-    for part in tables.iter_parts(context.run, schema.DUPLICATES, schema.DUPLICATES_TABLE, columns):
-        for image_id, group, keeper in zip(*(part.column(name).to_pylist() for name in columns), strict=True):
-            found[image_id] = (group, image_id == keeper)
-    return found
 
 
 @dataclass(frozen=True)
