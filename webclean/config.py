@@ -619,6 +619,7 @@ class TrainConfig(StageConfig):
         "Times the folds are drawn anew; predictions are averaged (sports: 1 to 3 gives .969 to .983).",
         ge=1,
     )
+    judge_top: int = knob(100, "Most likely categories stored for each image.", ge=2)
     threads: int | None = knob(
         None,
         "Compute threads; none given: 1 for a head, whose matrices are small, else 2. Part of the result, so"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference_judging as reference
@@ -10,7 +12,8 @@ from judged_run import JudgedRun
 from webclean import schema
 from webclean.config import JudgeImageConfig, JudgeNeighborsConfig, JudgeTextConfig
 from webclean.errors import ArtifactInvalidError, ConfigError
-from webclean.stages.judged import read_predictions, read_usable, training_weights
+from webclean.stages.judged import read_usable, training_weights
+from webclean.stages.predictions import read_predictions, write_predictions
 
 N, C = 240, 4
 
@@ -60,13 +63,36 @@ def test_an_image_without_text_gets_no_opinion(done):
 
 
 def test_predictions_are_read_back_as_they_were(done):
-    judgement = read_predictions(done.run, schema.predictions_path("image", 1), C)
+    judgement = read_predictions(done.run, schema.predictions_path("image", 1), read_usable(done.run))
     found = done.predictions("image")
     np.testing.assert_allclose(np.exp(judgement.log_probability_NC).sum(axis=1), 1.0, atol=1e-5)
     label_N = done.world.label_N[done.usable]
     p_N = np.exp(judgement.log_probability_NC[np.arange(len(label_N)), label_N])
     np.testing.assert_allclose(p_N, found["label_probability"].astype(float), rtol=1e-5)
     assert (found["suggested"] != label_N).all()
+
+
+def test_a_label_outside_the_best_categories_keeps_its_probability(done):
+    """Read back as an even share of the rest, a label judged impossible would be one among many."""
+    usable = read_usable(done.run)
+    num = len(usable.image_ids)
+    logits = np.random.default_rng(0).normal(scale=5.0, size=(num, C))
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    log_p[:, :] = np.sort(log_p, axis=1)[:, ::-1]  # category 0 is best, C - 1 worst
+    write_predictions(done.run, "predictions/few", usable, log_p, np.zeros(num, int), top=2)
+    found = read_predictions(done.run, "predictions/few", usable).log_probability_NC
+    rows = np.arange(num)
+    found_N, expected_N = (np.exp(p[rows, usable.label_N]) for p in (found, log_p))
+    np.testing.assert_allclose(found_N, expected_N, rtol=1e-3)
+    np.testing.assert_allclose(np.exp(found).sum(axis=1), 1.0, atol=1e-5)
+    assert (usable.label_N >= 2).any()
+
+
+def test_predictions_of_other_images_are_refused(done):
+    usable = read_usable(done.run)
+    turned = replace(usable, image_ids=usable.image_ids[::-1])
+    with pytest.raises(ArtifactInvalidError, match="usable images"):
+        read_predictions(done.run, schema.predictions_path("image", 1), turned)
 
 
 def test_a_rerun_is_skipped_and_force_gives_the_same_bytes(done):

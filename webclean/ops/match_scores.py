@@ -199,19 +199,35 @@ def _psi(x_NC: NDArray[np.float64], norm: str, temperature: float) -> NDArray[np
 
 
 def dense_predictions(
-    top_NK: NDArray[np.int64], probability_NK: NDArray[np.float64], num_categories: int
+    top_NK: NDArray[np.int64],
+    probability_NK: NDArray[np.float64],
+    num_categories: int,
+    label_N: NDArray[np.int64] | None = None,
+    label_probability_N: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """Rows of C probabilities from the K best; what is left over is spread evenly over the others."""
+    """Rows of C probabilities from the K best; what is left over is spread evenly over the others.
+
+    Args:
+        top_NK: int64 categories, -1 where a list is shorter.
+        probability_NK: float64, of these.
+        num_categories: C.
+        label_N: a further category whose probability is known, whether or not it is among the best.
+        label_probability_N: float64 of that; NaN where nothing is known.
+    """
     num = len(top_NK)
     listed_NK = top_NK >= 0
     p_NC = np.zeros((num, num_categories))
     row, column = np.nonzero(listed_NK)
     p_NC[row, top_NK[row, column]] = probability_NK[row, column]
-    rest_N = np.maximum(0.0, 1 - p_NC.sum(axis=1))
-    num_other_N = num_categories - listed_NK.sum(axis=1)
-    share_N = np.where(num_other_N > 0, rest_N / np.maximum(num_other_N, 1), 0.0)
     other_NC = np.ones((num, num_categories), dtype=bool)
     other_NC[row, top_NK[row, column]] = False
+    if label_N is not None and label_probability_N is not None:
+        unlisted = np.flatnonzero(other_NC[np.arange(num), label_N] & np.isfinite(label_probability_N))
+        p_NC[unlisted, label_N[unlisted]] = label_probability_N[unlisted]
+        other_NC[unlisted, label_N[unlisted]] = False
+    rest_N = np.maximum(0.0, 1 - p_NC.sum(axis=1))
+    num_other_N = other_NC.sum(axis=1)
+    share_N = np.where(num_other_N > 0, rest_N / np.maximum(num_other_N, 1), 0.0)
     return np.where(other_NC, share_N[:, None], p_NC)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,12 @@ from webclean.ops import policies
 from webclean.ops.clean_score import Evidence, Score, combine
 from webclean.stages.base import Context, Counts
 from webclean.stages.copies import CopyTable
-from webclean.stages.judged import Usable, read_predictions, read_usable
-from webclean.stages.rows import Categories, Follow, floats
+from webclean.stages.judged import Usable, read_usable
+from webclean.stages.predictions import Judgement, read_predictions
+from webclean.stages.rows import Categories, Follow, flags, floats
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _GROUPS = {"image": ("judge", "neighbors", "topic"), "text": ("mass", "text-judge")}
 _FOLDS = 5
@@ -54,21 +58,24 @@ def _wanted(config: DecideConfig) -> set[str]:
 
 def _gather(config: DecideConfig, context: Context, usable: Usable, wanted: set[str]) -> Evidence:
     """Read what was asked for and is there."""
+    import pyarrow as pa
+
     run_dir, num = context.run, len(usable.image_ids)
     missing = np.full(num, np.nan)
 
-    def judge(name: str, part: str) -> Any:
+    def judge(name: str, *parts: str) -> Judgement | None:
         artefact = schema.predictions_path(name, config.round)
-        if part not in wanted or not context.has(artefact):
+        if wanted.isdisjoint(parts) or not context.has(artefact):
             return None
-        return read_predictions(run_dir, artefact, usable.num_categories)
+        return read_predictions(run_dir, artefact, usable)
 
-    head, neighbors, text_judge = (
+    head, nearest, text_judge = (
         judge(schema.JUDGE_IMAGE, "judge"),
-        judge(schema.JUDGE_NEIGHBORS, "neighbors"),
+        judge(schema.JUDGE_NEIGHBORS, "neighbors", "topic"),
         judge(schema.JUDGE_TEXT, "text-judge"),
     )
-    topic = judge(schema.JUDGE_NEIGHBORS, "topic")
+    neighbors = nearest if "neighbors" in wanted else None
+    topic = nearest if "topic" in wanted else None
     rank_N = missing
     if "rank" in wanted and context.has(schema.stage1_path(config.round)):
         rank_N = _of_usable(
@@ -80,13 +87,10 @@ def _gather(config: DecideConfig, context: Context, usable: Usable, wanted: set[
     somnet_N = missing
     model = schema.model_predictions_path(config.model)
     if "somnet" in wanted and context.has(model):
-        rows = tables.read(
-            run_dir,
-            model,
-            schema.MODEL_PREDICTIONS_TABLE,
-            (schema.IMAGE_ID, schema.SOMNET_SCORE, schema.IN_SAMPLE),
-        )
-        if any(rows.column(schema.IN_SAMPLE).to_pylist()):
+        columns = (schema.SOMNET_SCORE, schema.IN_SAMPLE)
+        follow = Follow(run_dir, model, schema.MODEL_PREDICTIONS_TABLE, columns)
+        rows = follow.take(pa.chunked_array([pa.array(usable.image_ids, type=pa.string())]))
+        if flags(rows.column(schema.IN_SAMPLE)).any():
             context.note(f"{model} are in sample: a score that has seen the labels is left out")
         else:
             somnet_N = floats(rows.column(schema.SOMNET_SCORE))
@@ -109,7 +113,7 @@ def _gather(config: DecideConfig, context: Context, usable: Usable, wanted: set[
     )
 
 
-def _known(judgement: Any) -> NDArray[np.float64] | None:
+def _known(judgement: Judgement | None) -> NDArray[np.float64] | None:
     return None if judgement is None or not judgement.known_N.any() else judgement.log_probability_NC
 
 
@@ -160,7 +164,9 @@ def _write(
         copies.is_against_N,
         policies.Policy(threshold=config.keep_threshold),
     )
-    weight_M = np.where(verdicts.keep_N, _weights(config, context, clean_M), 0.0)
+    weight_M = np.where(
+        verdicts.keep_N, _weights(config, context, rows.column(schema.IMAGE_ID), clean_M), 0.0
+    )
     suggested_M = np.full(len(image_ids), -1, dtype=np.int64)
     suggested_M[ok_M] = np.where(score.suggested_probability_N > score.clean_N, score.suggested_N, -1)
     names = np.array([categories.name_of.get(int(code)) for code in suggested_M], dtype=object)
@@ -197,15 +203,16 @@ def _write(
     )
 
 
-def _weights(config: DecideConfig, context: Context, clean_M: NDArray[np.float64]) -> NDArray[np.float64]:
+def _weights(
+    config: DecideConfig, context: Context, image_id: pa.ChunkedArray, clean_M: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Training weight of each image if it is kept; an image nobody judged counts fully."""
     net_M = policies.net_weight(clean_M)
     artefact = schema.stage2_path(config.round)
     if config.weight_by == "net" or not context.has(artefact):
         return net_M
-    stages_M = floats(
-        tables.read(context.run, artefact, schema.STAGE2_TABLE, (schema.WEIGHT,)).column(schema.WEIGHT)
-    )
+    follow = Follow(context.run, artefact, schema.STAGE2_TABLE, (schema.WEIGHT,))
+    stages_M = floats(follow.take(image_id).column(schema.WEIGHT))
     return stages_M if config.weight_by == "stages" else stages_M * net_M
 
 

@@ -11,7 +11,8 @@ from webclean.errors import ConfigError
 from webclean.io import tables
 from webclean.ops.heads import cross_fit, log_softmax, logistic, ridge, standardise
 from webclean.stages.base import Context, Counts, committed
-from webclean.stages.judged import Usable, read_features, read_usable, training_weights, write_predictions
+from webclean.stages.judged import Usable, read_features, read_usable, training_weights
+from webclean.stages.predictions import write_predictions
 
 _SOLVERS = {"ridge": ridge, "logistic": logistic}
 

@@ -7,7 +7,8 @@ from webclean.config import JudgeNeighborsConfig
 from webclean.ops.neighbors import vote
 from webclean.stages.base import Context, Counts
 from webclean.stages.judge_image import require_label_free
-from webclean.stages.judged import read_features, read_usable, training_weights, write_predictions
+from webclean.stages.judged import read_features, read_usable, training_weights
+from webclean.stages.predictions import write_predictions
 
 
 def run(config: JudgeNeighborsConfig, context: Context) -> Counts:

@@ -10,7 +10,8 @@ from webclean.io import tables
 from webclean.ops.heads import cross_fit, ridge
 from webclean.ops.text_features import text_features
 from webclean.stages.base import Context, Counts
-from webclean.stages.judged import Usable, read_usable, training_weights, write_predictions
+from webclean.stages.judged import Usable, read_usable, training_weights
+from webclean.stages.predictions import write_predictions
 
 _WORDS = (schema.TITLE, schema.TAGS, schema.DESCRIPTION, schema.ALT_TEXT)
 _PLACES = (schema.PAGE_URL, schema.FILE_NAME)

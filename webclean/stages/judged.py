@@ -1,9 +1,8 @@
-"""What all judges share: the labels of the usable images, their folds, and the predictions they write."""
+"""What all judges share: the labels of the usable images, their folds, their features."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +12,11 @@ from webclean.errors import ArtifactInvalidError
 from webclean.io import tables
 from webclean.io.run_dir import RunDir
 from webclean.ops.folds import grouped_folds
-from webclean.ops.heads import log_margin
 from webclean.stages.base import Context, Counts
 from webclean.stages.copies import CopyTable
-from webclean.stages.rows import Categories, flags, floats, padded
+from webclean.stages.rows import Categories, floats
 
 FOLD_SALT = 0x0F01D  # folds have a random stream of their own
-_FLOOR = 1e-37  # float32 holds no smaller normal number; a category never has probability 0
 
 
 @dataclass(frozen=True)
@@ -137,101 +134,3 @@ def read_features(run: RunDir, name: str, usable: Usable) -> NDArray[np.float32]
             hint=f"make the features again with `webclean weight {run.url} --force`",
         )
     return features_ND
-
-
-def write_predictions(
-    run: RunDir,
-    artefact: str,
-    usable: Usable,
-    log_probability_NC: NDArray[np.float64] | None,
-    fold_N: NDArray[np.int64] | None,
-    *,
-    top: int,
-    unknown_N: NDArray[np.bool_] | None = None,
-    similarity_N: NDArray[np.float64] | None = None,
-) -> None:
-    """Write the predictions of a judge, one row per usable image, in the parts of `images`.
-
-    Args:
-        run: the run folder.
-        artefact: where to.
-        usable: the images.
-        log_probability_NC: out-of-sample log-probabilities; None where nothing could be judged.
-        fold_N: fold in which each image was judged.
-        top: most likely categories stored per image.
-        unknown_N: images about which the judge knows nothing (no text, too few of their category): no
-            margin, fold -1.
-        similarity_N: mean cosine to the nearest images, for the neighbours' judge.
-    """
-    import pyarrow as pa
-
-    num = len(usable.image_ids)
-    unknown_N = np.zeros(num, dtype=bool) if unknown_N is None else unknown_N
-    if log_probability_NC is None:
-        unknown_N = np.ones(num, dtype=bool)
-        log_probability_NC = np.zeros((num, 0))
-    fold_N = np.where(unknown_N, -1, np.full(num, -1) if fold_N is None else fold_N)
-    margin_N = np.zeros(num) if unknown_N.all() else log_margin(log_probability_NC, usable.label_N)
-    start = 0
-    for index, size in enumerate(usable.part_sizes):
-        rows = slice(start, start + size)
-        start += size
-        log_p = log_probability_NC[rows]
-        label = usable.label_N[rows]
-        unknown = unknown_N[rows]
-        kept = min(top, log_p.shape[1])
-        order = np.argsort(-log_p, axis=1, kind="stable")[:, :kept].astype(np.int32)
-        probability = np.maximum(np.exp(np.take_along_axis(log_p, order, axis=1)), _FLOOR)
-        counts = np.where(unknown, 0, kept)
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        if log_p.shape[1]:
-            p_label = np.exp(log_p[np.arange(size), label])
-            others = log_p.copy()
-            others[np.arange(size), label] = -np.inf
-            suggested = others.argmax(axis=1).astype(np.int32)
-        else:
-            p_label, suggested = np.zeros(size), np.zeros(size, dtype=np.int32)
-        no_other = unknown | (log_p.shape[1] < 2)
-        similarity = np.full(size, np.nan) if similarity_N is None else similarity_N[rows]
-        data: dict[str, Any] = {
-            schema.IMAGE_ID: usable.image_ids[rows],
-            schema.FOLD: fold_N[rows].astype(np.int32),
-            schema.TOP_CATEGORIES: pa.ListArray.from_arrays(offsets, order[~unknown].ravel()),
-            schema.TOP_PROBABILITIES: pa.ListArray.from_arrays(
-                offsets, probability[~unknown].ravel().astype(np.float32)
-            ),
-            schema.LABEL_PROBABILITY: pa.array(p_label, mask=unknown),
-            schema.LOG_MARGIN: pa.array(margin_N[rows], mask=unknown),
-            schema.SUGGESTED: pa.array(suggested, mask=no_other),
-            schema.SIMILARITY: pa.array(similarity, mask=~np.isfinite(similarity)),
-            schema.IN_SAMPLE: np.zeros(size, dtype=bool),
-        }
-        tables.write_part(run, artefact, index, data, schema.PREDICTIONS_TABLE)
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A judge's table read back: log_probability_NC float64; known_N bool; similarity_N, NaN where not there."""
-
-    log_probability_NC: NDArray[np.float64]
-    known_N: NDArray[np.bool_]
-    similarity_N: NDArray[np.float64]
-
-
-def read_predictions(run: RunDir, artefact: str, num_categories: int) -> Judgement:
-    """Dense log-probabilities of a judge; what is not among its top categories is shared evenly."""
-    from webclean.ops.match_scores import dense_predictions
-
-    pieces, known, similarity = [], [], []
-    for part in tables.iter_parts(run, artefact, schema.PREDICTIONS_TABLE):
-        lists = part.column(schema.TOP_CATEGORIES)
-        width = max((len(v) for v in lists.to_pylist()), default=0)
-        top = padded(lists, width, -1, np.int64)
-        probability = padded(part.column(schema.TOP_PROBABILITIES), width, 0.0, np.float64)
-        dense = dense_predictions(top, probability, num_categories)
-        pieces.append(np.log(np.maximum(dense, _FLOOR)))
-        known.append(np.isfinite(floats(part.column(schema.LOG_MARGIN))))
-        similarity.append(floats(part.column(schema.SIMILARITY)))
-        if flags(part.column(schema.IN_SAMPLE)).any():
-            raise AssertionError(f"{artefact} holds in-sample predictions")
-    return Judgement(np.concatenate(pieces), np.concatenate(known), np.concatenate(similarity))

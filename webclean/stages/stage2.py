@@ -18,6 +18,7 @@ from webclean.config import Stage2Config
 from webclean.io import tables
 from webclean.ops import match_scores, stage_weights
 from webclean.stages.base import Context, Counts
+from webclean.stages.predictions import dense
 from webclean.stages.rows import (
     Categories,
     Follow,
@@ -111,7 +112,10 @@ def _read(
     )
     predictions = None
     if judge is not None:
-        wanted = (schema.FOLD, schema.TOP_CATEGORIES, schema.TOP_PROBABILITIES, schema.IN_SAMPLE)
+        wanted = (
+            schema.FOLD, schema.TOP_CATEGORIES, schema.TOP_PROBABILITIES, schema.LABEL_PROBABILITY,
+            schema.IN_SAMPLE,
+        )  # fmt: skip
         predictions = Follow(run, judge, schema.PREDICTIONS_TABLE, wanted)
     columns: dict[str, list[NDArray[Any]]] = {}
     with ctx.progress(
@@ -162,14 +166,10 @@ class _Score:
         """float64 (N,), NaN where the judge had nothing to go by."""
         refuse_in_sample(judged)
         config = self._config
-        lists = judged.column(schema.TOP_CATEGORIES)
-        width = config.match_top if config.match_score == "expected" else self._num
-        top_NK = padded(lists, width, -1, np.int64)
-        probability_NK = padded(judged.column(schema.TOP_PROBABILITIES), width, 0.0, np.float64)
         if config.match_score == "expected":
             score_N = match_scores.expected_match(
-                top_NK,
-                probability_NK,
+                padded(judged.column(schema.TOP_CATEGORIES), config.match_top, -1, np.int64),
+                padded(judged.column(schema.TOP_PROBABILITIES), config.match_top, 0.0, np.float64),
                 label_N,
                 self._matrix,
                 temperature=config.match_temperature,
@@ -178,7 +178,7 @@ class _Score:
         else:
             score_N = match_scores.consistency(
                 self._relation_CC[label_N],
-                match_scores.dense_predictions(top_NK, probability_NK, self._num),
+                dense(judged, label_N, self._num),
                 norm=config.kl_norm,
                 temperature=config.kl_temperature,
                 epsilon=config.kl_epsilon,

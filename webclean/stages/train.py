@@ -25,6 +25,7 @@ from webclean.ops import boxes, folds
 from webclean.ops.roi_weights import select_rois, slot_scores
 from webclean.stages.base import Context, Counts
 from webclean.stages.copies import CopyTable
+from webclean.stages.predictions import prediction_columns
 from webclean.stages.rows import Categories, Follow, count_statuses, floats
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from webclean.nn.roi_features import Reducer
     from webclean.nn.somnet import LabelledImages, Rows, SomNet
 
-TOP = 5  # categories kept of each prediction
+_TINY = np.finfo(np.float64).tiny  # an average of probabilities that are 0 in float64 has a logarithm too
 MEMORY_FOLDER, ROIS_FOLDER, CHECKPOINTS = "memory", "rois", "checkpoints"
 HISTORY = "history.jsonl"
 
@@ -309,7 +310,7 @@ def _write_predictions(config: TrainConfig, context: Context, crawl: _Crawl, row
         data: dict[str, Any] = {
             schema.IMAGE_ID: crawl.image_ids[span],
             schema.FOLD: nets.fold_SN[0][span] if nets.fold_SN else np.full(len(images), -1),
-            **_columns(probability_NC, label_N),
+            **prediction_columns(np.log(np.maximum(probability_NC, _TINY)), label_N, config.judge_top),
             schema.SIMILARITY: [None] * len(images),
             schema.IN_SAMPLE: [not nets.fold_SN] * len(images),
             schema.SOMNET_SCORE: [None] * len(images) if score_N is None else score_N,
@@ -339,27 +340,6 @@ def _out_of_sample(
             if judged.d_NR.shape[1]:
                 score_N[members] += judged.d_NR.mean(axis=1) / len(nets.fold_SN)
     return probability_NC, score_N if nets.whole.memory is not None else None
-
-
-def _columns(probability_NC: NDArray[np.float64], label_N: NDArray[np.int64]) -> dict[str, Any]:
-    """Columns of a prediction that follow from the probabilities; null where there is no other category."""
-    num, categories = probability_NC.shape
-    safe_NC = np.maximum(probability_NC, np.finfo(np.float64).tiny)
-    top_NT = np.argsort(-probability_NC, axis=1, kind="stable")[:, :TOP]
-    own_N = safe_NC[np.arange(num), label_N]
-    others_NC = probability_NC.copy()
-    others_NC[np.arange(num), label_N] = -1.0
-    best_N = others_NC.argmax(axis=1)
-    alone = categories < 2
-    return {
-        schema.TOP_CATEGORIES: top_NT.astype(np.int32).tolist(),
-        schema.TOP_PROBABILITIES: np.take_along_axis(probability_NC, top_NT, axis=1)
-        .astype(np.float32)
-        .tolist(),
-        schema.LABEL_PROBABILITY: probability_NC[np.arange(num), label_N],
-        schema.LOG_MARGIN: [None] * num if alone else np.log(own_N) - np.log(safe_NC[np.arange(num), best_N]),
-        schema.SUGGESTED: [None] * num if alone else best_N.astype(np.int32),
-    }
 
 
 def _write_rois(

@@ -1,0 +1,159 @@
+"""The table of predictions that all judges and models write, and its way back to dense probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from webclean import schema
+from webclean.errors import ArtifactInvalidError
+from webclean.io import tables
+from webclean.io.run_dir import RunDir
+from webclean.ops.heads import log_margin
+from webclean.ops.match_scores import dense_predictions
+from webclean.stages.rows import floats, padded, refuse_in_sample
+
+if TYPE_CHECKING:
+    from webclean.stages.judged import Usable
+
+_FLOOR = 1e-37  # float32 holds no smaller normal number; a category never has probability 0
+
+
+def prediction_columns(
+    log_probability_NC: NDArray[np.float64],
+    label_N: NDArray[np.int64],
+    top: int,
+    unknown_N: NDArray[np.bool_] | None = None,
+) -> dict[str, Any]:
+    """The columns of a table of predictions that follow from the probabilities.
+
+    Args:
+        log_probability_NC: float64 (N, C); C may be 0 where nothing is known of any image.
+        label_N: int64 (N,).
+        top: most likely categories stored for each image.
+        unknown_N: images about which the judge knows nothing: empty lists, nulls. Default none.
+    """
+    import pyarrow as pa
+
+    num, num_categories = log_probability_NC.shape
+    unknown_N = np.zeros(num, dtype=bool) if unknown_N is None else unknown_N
+    kept = min(top, num_categories)
+    order_NK = np.argsort(-log_probability_NC, axis=1, kind="stable")[:, :kept].astype(np.int32)
+    probability_NK = np.maximum(np.exp(np.take_along_axis(log_probability_NC, order_NK, axis=1)), _FLOOR)
+    offsets = np.concatenate([[0], np.cumsum(np.where(unknown_N, 0, kept))]).astype(np.int32)
+    p_label_N, suggested_N = np.zeros(num), np.zeros(num, dtype=np.int32)
+    margin_N = np.zeros(num)
+    if num_categories:
+        margin_N = log_margin(log_probability_NC, label_N)
+        p_label_N = np.exp(log_probability_NC[np.arange(num), label_N])
+        others_NC = log_probability_NC.copy()
+        others_NC[np.arange(num), label_N] = -np.inf
+        suggested_N = others_NC.argmax(axis=1).astype(np.int32)
+    no_other_N = unknown_N | (num_categories < 2)
+    return {
+        schema.TOP_CATEGORIES: pa.ListArray.from_arrays(offsets, order_NK[~unknown_N].ravel()),
+        schema.TOP_PROBABILITIES: pa.ListArray.from_arrays(
+            offsets, probability_NK[~unknown_N].ravel().astype(np.float32)
+        ),
+        schema.LABEL_PROBABILITY: pa.array(p_label_N, mask=unknown_N),
+        schema.LOG_MARGIN: pa.array(margin_N, mask=no_other_N),
+        schema.SUGGESTED: pa.array(suggested_N, mask=no_other_N),
+    }
+
+
+def write_predictions(
+    run: RunDir,
+    artefact: str,
+    usable: Usable,
+    log_probability_NC: NDArray[np.float64] | None,
+    fold_N: NDArray[np.int64] | None,
+    *,
+    top: int,
+    unknown_N: NDArray[np.bool_] | None = None,
+    similarity_N: NDArray[np.float64] | None = None,
+) -> None:
+    """Write the predictions of a judge, one row per usable image, in the parts of `images`.
+
+    Args:
+        run: the run folder.
+        artefact: where to.
+        usable: the images.
+        log_probability_NC: out-of-sample log-probabilities; None where nothing could be judged.
+        fold_N: fold in which each image was judged.
+        top: most likely categories stored per image.
+        unknown_N: images about which the judge knows nothing (no text, too few of their category): no
+            margin, fold -1.
+        similarity_N: mean cosine to the nearest images, for the neighbours' judge.
+    """
+    import pyarrow as pa
+
+    num = len(usable.image_ids)
+    unknown_N = np.zeros(num, dtype=bool) if unknown_N is None else unknown_N
+    if log_probability_NC is None:
+        unknown_N = np.ones(num, dtype=bool)
+        log_probability_NC = np.zeros((num, 0))
+    fold_N = np.where(unknown_N, -1, np.full(num, -1) if fold_N is None else fold_N)
+    start = 0
+    for index, size in enumerate(usable.part_sizes):
+        rows = slice(start, start + size)
+        start += size
+        similarity = np.full(size, np.nan) if similarity_N is None else similarity_N[rows]
+        data: dict[str, Any] = {
+            schema.IMAGE_ID: usable.image_ids[rows],
+            schema.FOLD: fold_N[rows].astype(np.int32),
+            **prediction_columns(log_probability_NC[rows], usable.label_N[rows], top, unknown_N[rows]),
+            schema.SIMILARITY: pa.array(similarity, mask=~np.isfinite(similarity)),
+            schema.IN_SAMPLE: np.zeros(size, dtype=bool),
+        }
+        tables.write_part(run, artefact, index, data, schema.PREDICTIONS_TABLE)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A judge's table read back: log_probability_NC float64; known_N bool; similarity_N, NaN where not there."""
+
+    log_probability_NC: NDArray[np.float64]
+    known_N: NDArray[np.bool_]
+    similarity_N: NDArray[np.float64]
+
+
+def read_predictions(run: RunDir, artefact: str, usable: Usable) -> Judgement:
+    """Dense log-probabilities of a judge: the label's own, the most likely ones; the rest is shared evenly.
+
+    Raises:
+        ArtifactInvalidError: the table does not hold the usable images in their order.
+        ConfigError: a prediction is in sample.
+    """
+    pieces, known, similarity = [], [], []
+    ids: list[str] = []
+    for part in tables.iter_parts(run, artefact, schema.PREDICTIONS_TABLE):
+        refuse_in_sample(part)
+        rows = slice(len(ids), len(ids) + part.num_rows)
+        ids += part.column(schema.IMAGE_ID).to_pylist()
+        if ids[rows] != usable.image_ids[rows]:
+            break
+        pieces.append(np.log(np.maximum(dense(part, usable.label_N[rows], usable.num_categories), _FLOOR)))
+        known.append(np.isfinite(floats(part.column(schema.LOG_MARGIN))))
+        similarity.append(floats(part.column(schema.SIMILARITY)))
+    if ids != usable.image_ids:
+        raise ArtifactInvalidError(
+            f"{run.url}/{artefact} does not hold the usable images of `{schema.IMAGES}` in their order",
+            hint=f"make it again with `webclean weight {run.url} --force`",
+        )
+    return Judgement(np.concatenate(pieces), np.concatenate(known), np.concatenate(similarity))
+
+
+def dense(part: Any, label_N: NDArray[np.int64], num_categories: int) -> NDArray[np.float64]:
+    """Probabilities float64 (N, C) of rows of predictions; 0 everywhere or even where nothing is known."""
+    lists = part.column(schema.TOP_CATEGORIES)
+    width = max((len(value) for value in lists.to_pylist()), default=0)
+    return dense_predictions(
+        padded(lists, width, -1, np.int64),
+        padded(part.column(schema.TOP_PROBABILITIES), width, 0.0, np.float64),
+        num_categories,
+        label_N,
+        floats(part.column(schema.LABEL_PROBABILITY)),
+    )
