@@ -250,8 +250,8 @@ def test_soft_reasons():
     assert not policies.is_score_reason("duplicate")
 
 
-def test_training_weights_by_hand():
-    got = policies.training_weights(
+def test_export_weights_by_hand():
+    got = policies.export_weights(
         np.asarray([0.4, 0.0, 0.0, 0.0, 0.7]),
         np.asarray([True, True, False, False, False]),
         np.asarray([0.9, 0.9, 0.3, NAN, 0.8]),

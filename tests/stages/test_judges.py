@@ -12,7 +12,7 @@ from judged_run import JudgedRun
 from webclean import schema
 from webclean.config import JudgeImageConfig, JudgeNeighborsConfig, JudgeTextConfig
 from webclean.errors import ArtifactInvalidError, ConfigError
-from webclean.stages.judged import read_usable, training_weights
+from webclean.stages.judged import fit_weights, read_usable
 from webclean.stages.predictions import read_predictions, write_predictions
 
 N, C = 240, 4
@@ -168,10 +168,10 @@ def test_nan_features_are_an_error(done, tmp_path):
         made.execute("judge-image", JudgeImageConfig(features="default"))
 
 
-def test_training_weights_have_mean_one_in_each_category(done, tmp_path):
+def test_fit_weights_have_mean_one_in_each_category(done, tmp_path):
     made = JudgedRun(tmp_path, done.world, bad=[3])
     usable = read_usable(made.run)
-    assert (training_weights(made.context, 1, usable) == 1.0).all()
+    assert (fit_weights(made.context, 1, usable) == 1.0).all()
     weight = np.linspace(0, 1, N)
     weight[done.world.label_N == 2] = 0.0
     rows = [
@@ -179,7 +179,7 @@ def test_training_weights_have_mean_one_in_each_category(done, tmp_path):
         for i, w in zip(made.image_ids, weight, strict=True)
     ]
     made.commit(schema.stage2_path(1), schema.STAGE2_TABLE, rows)
-    found = training_weights(made.context, 2, usable)
+    found = fit_weights(made.context, 2, usable)
     for c in (0, 1, 3):
         assert found[usable.label_N == c].mean() == pytest.approx(1.0)
     assert (found[usable.label_N == 2] == 0.0).all()

@@ -279,7 +279,7 @@ def net_weight(clean_score_N: Floats) -> Floats:
     return np.where(np.isnan(clean_score_N), 1.0, np.maximum(0.0, 2.0 * clean_score_N - 1.0))
 
 
-def training_weights(decided_N: Floats, is_decided_N: Bools, clean_score_N: Floats) -> Floats:
+def export_weights(decided_N: Floats, is_decided_N: Bools, clean_score_N: Floats) -> Floats:
     """Weight of each image in training, in [0, 1] where the decided weights are.
 
     The decided weight where there is one for the label that the image is exported with; the net weight of

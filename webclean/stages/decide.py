@@ -17,7 +17,7 @@ from webclean.stages.base import Context, Counts
 from webclean.stages.copies import CopyTable
 from webclean.stages.judged import Usable, read_usable
 from webclean.stages.predictions import Judgement, read_predictions
-from webclean.stages.rows import Categories, Follow, flags, floats
+from webclean.stages.rows import Categories, Follow, flags, floats, is_usable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -127,8 +127,7 @@ def _of_usable(
         context.run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, schema.STATUS)
     ):
         value = floats(follow.take(part.column(schema.IMAGE_ID)).column(column))
-        ok = np.asarray(part.column(schema.STATUS).to_pylist()) == schema.STATUS_OK
-        pieces.append(value[ok])
+        pieces.append(value[is_usable(part)])
     return np.concatenate(pieces)
 
 
@@ -144,7 +143,7 @@ def _write(
     image_ids = rows.column(schema.IMAGE_ID).to_pylist()
     status = rows.column(schema.STATUS).to_pylist()
     category_M = categories.encode(rows.column(schema.CATEGORY))
-    ok_M = np.asarray(status) == schema.STATUS_OK
+    ok_M = is_usable(rows)
 
     def spread(value_N: NDArray[Any]) -> NDArray[np.float64]:
         value_M = np.full(len(image_ids), np.nan)

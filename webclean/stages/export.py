@@ -248,7 +248,7 @@ def _choose(
             override_N,
         )
         keep_N, reason_N = verdicts.keep_N, verdicts.reason_N
-    weight_N = policies.training_weights(decided_N, was_kept_N & ~changed_N, clean_score_N)
+    weight_N = policies.export_weights(decided_N, was_kept_N & ~changed_N, clean_score_N)
     is_out_N = keep_N
     if config.mode == "weighted":
         is_soft_N = np.asarray([policies.is_score_reason(reason) for reason in reason_N.tolist()], dtype=bool)

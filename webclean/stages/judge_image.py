@@ -11,7 +11,7 @@ from webclean.errors import ConfigError
 from webclean.io import tables
 from webclean.ops.heads import cross_fit, log_softmax, logistic, ridge, standardise
 from webclean.stages.base import Context, Counts, committed
-from webclean.stages.judged import Usable, read_features, read_usable, training_weights
+from webclean.stages.judged import Usable, fit_weights, read_features, read_usable
 from webclean.stages.predictions import write_predictions
 
 _SOLVERS = {"ridge": ridge, "logistic": logistic}
@@ -31,7 +31,7 @@ def run(config: JudgeImageConfig, context: Context) -> Counts:
         write_predictions(context.run, artefact, usable, None, None, top=config.judge_top)
         context.result["judge"] = "none: no two categories with enough different images"
         return counts
-    weight_N = training_weights(context, config.round, usable)
+    weight_N = fit_weights(context, config.round, usable)
     if config.features is None:
         log_probability_NC, fold_N = _from_scratch(config, context, usable, weight_N)
     else:

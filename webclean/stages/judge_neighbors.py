@@ -7,7 +7,7 @@ from webclean.config import JudgeNeighborsConfig
 from webclean.ops.neighbors import vote
 from webclean.stages.base import Context, Counts
 from webclean.stages.judge_image import require_label_free
-from webclean.stages.judged import read_features, read_usable, training_weights
+from webclean.stages.judged import fit_weights, read_features, read_usable
 from webclean.stages.predictions import write_predictions
 
 
@@ -26,7 +26,7 @@ def run(config: JudgeNeighborsConfig, context: Context) -> Counts:
         usable.num_categories,
         k=config.neighbors,
         temperature=config.neighbors_temperature,
-        weight_N=training_weights(context, config.round, usable),
+        weight_N=fit_weights(context, config.round, usable),
     )
     few_N = usable.too_few(config.judge_folds)
     write_predictions(

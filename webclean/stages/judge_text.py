@@ -10,7 +10,7 @@ from webclean.io import tables
 from webclean.ops.heads import cross_fit, ridge
 from webclean.ops.text_features import text_features
 from webclean.stages.base import Context, Counts
-from webclean.stages.judged import Usable, read_usable, training_weights
+from webclean.stages.judged import Usable, fit_weights, read_usable
 from webclean.stages.predictions import write_predictions
 
 _WORDS = (schema.TITLE, schema.TAGS, schema.DESCRIPTION, schema.ALT_TEXT)
@@ -44,7 +44,7 @@ def run(config: JudgeTextConfig, context: Context) -> Counts:
         context.result["judge"] = f"none: {reason}"
         return counts
     fold_N = usable.folds(config.judge_folds, context.seed)
-    weight_N = np.where(silent_N, 0.0, training_weights(context, config.round, usable))
+    weight_N = np.where(silent_N, 0.0, fit_weights(context, config.round, usable))
     x = text_features([words, places])
     with context.progress(total=int(fold_N.max()) + 1, unit="folds", label="text judge") as bar:
         fit = cross_fit(

@@ -14,7 +14,7 @@ from webclean.io.run_dir import RunDir
 from webclean.ops.folds import grouped_folds
 from webclean.stages.base import Context, Counts
 from webclean.stages.copies import CopyTable
-from webclean.stages.rows import Categories, floats
+from webclean.stages.rows import Categories, floats, is_usable
 
 FOLD_SALT = 0x0F01D  # folds have a random stream of their own
 
@@ -80,7 +80,7 @@ def read_usable(run: RunDir) -> Usable:
         run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, schema.CATEGORY, schema.STATUS)
     ):
         total += part.num_rows
-        ok = part.filter(np.asarray(part.column(schema.STATUS).to_pylist()) == schema.STATUS_OK)
+        ok = part.filter(is_usable(part))
         ids.extend(ok.column(schema.IMAGE_ID).to_pylist())
         labels.append(categories.encode(ok.column(schema.CATEGORY)))
         sizes.append(ok.num_rows)
@@ -89,7 +89,7 @@ def read_usable(run: RunDir) -> Usable:
     return Usable(ids, label_N, group_N, sizes, total, categories.num)
 
 
-def training_weights(context: Context, round_: int, usable: Usable) -> NDArray[np.float64]:
+def fit_weights(context: Context, round_: int, usable: Usable) -> NDArray[np.float64]:
     """Weights of the usable images in this round's training: 1 in the first, stage 2 of the round before.
 
     A weight tells how far to believe a label; the mean over a category is brought to 1, so that a

@@ -12,6 +12,7 @@ from webclean import schema
 from webclean.errors import ArtifactInvalidError, ConfigError
 from webclean.io import tables
 from webclean.io.run_dir import RunDir
+from webclean.stages.base import Context, Counts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -150,10 +151,46 @@ def padded(column: pa.ChunkedArray, width: int, fill: float, dtype: Any) -> NDAr
     return np.where(there_NK, found_NK, fill).astype(dtype)
 
 
+def is_usable(part: pa.Table) -> NDArray[np.bool_]:
+    """Which images of a part of `images` can be read."""
+    import pyarrow.compute as pc
+
+    return flags(pc.equal(part.column(schema.STATUS), schema.STATUS_OK))
+
+
 def count_statuses(status: pa.ChunkedArray, into: dict[str, int]) -> None:
     """Add one part's statuses to the counts."""
     for found in status.value_counts().to_pylist():
         into[found["values"]] = into.get(found["values"], 0) + found["counts"]
+
+
+def collect(
+    ctx: Context,
+    columns: Sequence[str],
+    label: str,
+    of_part: Callable[[pa.Table, NDArray[np.bool_]], Mapping[str, NDArray[Any]]],
+) -> tuple[dict[str, NDArray[Any]], Counts]:
+    """What `of_part` makes of each part of `images`, joined, and the counts of a stage that gives each a row.
+
+    Args:
+        ctx: of the stage.
+        columns: those of `images` that `of_part` reads, besides image id and status.
+        label: of the progress bar.
+        of_part: arrays with one entry for each row, from a part and which of its images are usable.
+    """
+    joined: dict[str, list[NDArray[Any]]] = {}
+    statuses: dict[str, int] = {}
+    total = tables.num_rows(ctx.run, schema.IMAGES)
+    wanted = (schema.IMAGE_ID, schema.STATUS, *columns)
+    with ctx.progress(total=total, unit="images", label=label) as bar:
+        for part in tables.iter_parts(ctx.run, schema.IMAGES, schema.IMAGES_TABLE, wanted):
+            count_statuses(part.column(schema.STATUS), statuses)
+            for name, values in of_part(part, is_usable(part)).items():
+                joined.setdefault(name, []).append(values)
+            bar.advance(part.num_rows)
+    usable = statuses.pop(schema.STATUS_OK, 0)
+    bad = {f"{schema.REASON_BAD_FILE}:{status}": num for status, num in sorted(statuses.items())}
+    return {name: np.concatenate(values) for name, values in joined.items()}, Counts(total, usable, bad)
 
 
 def refuse_in_sample(judged: pa.Table) -> None:

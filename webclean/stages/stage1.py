@@ -25,7 +25,7 @@ from webclean.stages.rows import (
     Categories,
     Codes,
     Follow,
-    count_statuses,
+    collect,
     flags,
     floats,
     padded,
@@ -69,8 +69,7 @@ def run(config: Stage1Config, ctx: Context) -> Counts:
         raise ConfigError(
             "stage-1 method 'prototype' needs a feature set", hint="name it with --prototype-features"
         )
-    status_count: dict[str, int] = {}
-    rows = _read(ctx, categories, judge if has_judge else None, status_count)
+    rows, counts = _read(ctx, categories, judge if has_judge else None)
 
     positions = _positions(rows, ctx)
     known_rho_N = ranks.rank_weight(
@@ -125,51 +124,40 @@ def run(config: Stage1Config, ctx: Context) -> Counts:
         "mean_weight": categories.by_name(mean_C),
         "effective_samples": categories.by_name(effective_C, digits=1),
     }
-    usable = status_count.pop(schema.STATUS_OK, 0)
-    dropped = {f"{schema.REASON_BAD_FILE}:{status}": n for status, n in sorted(status_count.items())}
-    return Counts(total=len(weight_N), forwarded=usable, dropped=dropped)
+    return counts
 
 
-def _read(ctx: Context, categories: Categories, judge: str | None, status_count: dict[str, int]) -> _Rows:
+def _read(ctx: Context, categories: Categories, judge: str | None) -> tuple[_Rows, Counts]:
     import pyarrow.compute as pc
 
-    run = ctx.run
     queries, sources = Codes(), Codes()
-    copies = CopyTable(run)
+    copies = CopyTable(ctx.run)
     text = _follow_text(ctx)
     predictions = _follow_judge(ctx, judge)
-    columns: dict[str, list[NDArray[Any]]] = {}
-    wanted = (
-        schema.IMAGE_ID, schema.CATEGORY, schema.QUERY, schema.SOURCE, schema.RANK, schema.STATUS,
-    )  # fmt: skip
-    with ctx.progress(
-        total=tables.num_rows(run, schema.IMAGES), unit="images", label="stage 1: rank and text"
-    ) as bar:
-        for part in tables.iter_parts(run, schema.IMAGES, schema.IMAGES_TABLE, wanted):
-            image_id, status = part.column(schema.IMAGE_ID), part.column(schema.STATUS)
-            usable = pc.equal(status, schema.STATUS_OK)
-            count_statuses(status, status_count)
-            category_N, usable_N = categories.encode(part.column(schema.CATEGORY)), flags(usable)
-            judge_N, agreement_N = np.full((2, part.num_rows), np.nan)
-            if predictions is not None:
-                judged = predictions.take(image_id.filter(usable))
-                judge_N[usable_N], agreement_N[usable_N] = _judgement(judged, category_N[usable_N])
-            rank = part.column(schema.RANK)
-            for name, values in {
-                "category_N": category_N,
-                "query_N": queries.encode(part.column(schema.QUERY)),
-                "source_N": sources.encode(part.column(schema.SOURCE)),
-                "rank_N": pc.fill_null(rank, 0).to_numpy(),
-                "has_rank_N": flags(pc.is_valid(rank)),
-                "usable_N": usable_N,
-                "drawn_N": copies.of(image_id).is_drawn_N,
-                "mass_N": _mass(text, image_id),
-                "judge_N": judge_N,
-                "agreement_N": agreement_N,
-            }.items():
-                columns.setdefault(name, []).append(values)
-            bar.advance(part.num_rows)
-    return _Rows(**{name: np.concatenate(values) for name, values in columns.items()})
+
+    def of_part(part: Any, usable_N: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+        image_id, rank = part.column(schema.IMAGE_ID), part.column(schema.RANK)
+        category_N = categories.encode(part.column(schema.CATEGORY))
+        judge_N, agreement_N = np.full((2, part.num_rows), np.nan)
+        if predictions is not None:
+            judged = predictions.take(image_id.filter(usable_N))
+            judge_N[usable_N], agreement_N[usable_N] = _judgement(judged, category_N[usable_N])
+        return {
+            "category_N": category_N,
+            "query_N": queries.encode(part.column(schema.QUERY)),
+            "source_N": sources.encode(part.column(schema.SOURCE)),
+            "rank_N": pc.fill_null(rank, 0).to_numpy(),
+            "has_rank_N": flags(pc.is_valid(rank)),
+            "usable_N": usable_N,
+            "drawn_N": copies.of(image_id).is_drawn_N,
+            "mass_N": _mass(text, image_id),
+            "judge_N": judge_N,
+            "agreement_N": agreement_N,
+        }
+
+    columns = (schema.CATEGORY, schema.QUERY, schema.SOURCE, schema.RANK)
+    joined, counts = collect(ctx, columns, "stage 1: rank and text", of_part)
+    return _Rows(**joined), counts
 
 
 def _follow_text(ctx: Context) -> Follow | None:

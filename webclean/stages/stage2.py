@@ -22,8 +22,7 @@ from webclean.stages.predictions import dense
 from webclean.stages.rows import (
     Categories,
     Follow,
-    count_statuses,
-    flags,
+    collect,
     floats,
     padded,
     refuse_in_sample,
@@ -55,8 +54,7 @@ def run(config: Stage2Config, ctx: Context) -> Counts:
     has_judge = ctx.has(judge)
     if not has_judge:
         ctx.note("no image judge: stage 2 leaves the weights of stage 1 as they are")
-    status_count: dict[str, int] = {}
-    rows = _read(config, ctx, categories, judge if has_judge else None, status_count)
+    rows, counts = _read(config, ctx, categories, judge if has_judge else None)
     judged_N = ~np.isnan(rows.score_N)
 
     known_N = rows.score_N
@@ -91,20 +89,12 @@ def run(config: Stage2Config, ctx: Context) -> Counts:
         "categories_lifted": int(np.count_nonzero(raw_mean_C < config.stage2_minimum_mean)),
         "effective_samples": categories.by_name(effective_C, digits=1),
     }
-    usable = status_count.pop(schema.STATUS_OK, 0)
-    dropped = {f"{schema.REASON_BAD_FILE}:{status}": n for status, n in sorted(status_count.items())}
-    return Counts(total=len(weight_N), forwarded=usable, dropped=dropped)
+    return counts
 
 
 def _read(
-    config: Stage2Config,
-    ctx: Context,
-    categories: Categories,
-    judge: str | None,
-    status_count: dict[str, int],
-) -> _Rows:
-    import pyarrow.compute as pc
-
+    config: Stage2Config, ctx: Context, categories: Categories, judge: str | None
+) -> tuple[_Rows, Counts]:
     run = ctx.run
     score = _Score(config, ctx, categories) if judge is not None else None
     stage1 = Follow(
@@ -117,35 +107,25 @@ def _read(
             schema.IN_SAMPLE,
         )  # fmt: skip
         predictions = Follow(run, judge, schema.PREDICTIONS_TABLE, wanted)
-    columns: dict[str, list[NDArray[Any]]] = {}
-    with ctx.progress(
-        total=tables.num_rows(run, schema.IMAGES), unit="images", label="stage 2: predictions against labels"
-    ) as bar:
-        for part in tables.iter_parts(
-            run,
-            schema.IMAGES,
-            schema.IMAGES_TABLE,
-            (schema.IMAGE_ID, schema.CATEGORY, schema.STATUS),
-        ):
-            image_id, status = part.column(schema.IMAGE_ID), part.column(schema.STATUS)
-            usable = pc.equal(status, schema.STATUS_OK)
-            count_statuses(status, status_count)
-            category_N, usable_N = categories.encode(part.column(schema.CATEGORY)), flags(usable)
-            weights = stage1.take(image_id)
-            score_N = np.full(part.num_rows, np.nan)
-            if predictions is not None and score is not None:
-                judged = predictions.take(image_id.filter(usable))
-                score_N[usable_N] = score.of(judged, category_N[usable_N])
-            for name, values in {
-                "category_N": category_N,
-                "usable_N": usable_N,
-                "stage1_N": floats(weights.column(schema.WEIGHT)),
-                "sampled_N": floats(weights.column(schema.SAMPLING)) > 0,
-                "score_N": score_N,
-            }.items():
-                columns.setdefault(name, []).append(values)
-            bar.advance(part.num_rows)
-    return _Rows(**{name: np.concatenate(values) for name, values in columns.items()})
+
+    def of_part(part: Any, usable_N: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+        image_id = part.column(schema.IMAGE_ID)
+        category_N = categories.encode(part.column(schema.CATEGORY))
+        weights = stage1.take(image_id)
+        score_N = np.full(part.num_rows, np.nan)
+        if predictions is not None and score is not None:
+            judged = predictions.take(image_id.filter(usable_N))
+            score_N[usable_N] = score.of(judged, category_N[usable_N])
+        return {
+            "category_N": category_N,
+            "usable_N": usable_N,
+            "stage1_N": floats(weights.column(schema.WEIGHT)),
+            "sampled_N": floats(weights.column(schema.SAMPLING)) > 0,
+            "score_N": score_N,
+        }
+
+    joined, counts = collect(ctx, (schema.CATEGORY,), "stage 2: predictions against labels", of_part)
+    return _Rows(**joined), counts
 
 
 class _Score:

@@ -26,7 +26,7 @@ from webclean.ops.roi_weights import select_rois, slot_scores
 from webclean.stages.base import Context, Counts
 from webclean.stages.copies import CopyTable
 from webclean.stages.predictions import prediction_columns
-from webclean.stages.rows import Categories, Follow, count_statuses, floats
+from webclean.stages.rows import Categories, Follow, count_statuses, floats, is_usable
 
 if TYPE_CHECKING:
     from webclean.nn.recipe import Recipe
@@ -122,9 +122,7 @@ def _read(config: TrainConfig, context: Context, categories: Categories) -> _Cra
     columns = (schema.IMAGE_ID, schema.URI, schema.CATEGORY, schema.STATUS, schema.WIDTH, schema.HEIGHT)
     for part in tables.iter_parts(run, schema.IMAGES, schema.IMAGES_TABLE, columns):
         count_statuses(part.column(schema.STATUS), statuses)
-        ok = np.array(
-            [status == schema.STATUS_OK for status in part.column(schema.STATUS).to_pylist()], dtype=bool
-        )
+        ok = is_usable(part)
         image_id = part.column(schema.IMAGE_ID)
         for name, follow, column in (
             ("sampling", first, schema.WEIGHT),
