@@ -115,7 +115,7 @@ def combine(
         )  # fmt: skip
 
     main = calibrate(main_NC[known_N], label_N[known_N])
-    told[main_view] = {"wrong_share": round(main.wrong_share, 4)}
+    told[main_view] = {"wrong_share_alone": round(main.wrong_share, 4)}
     prior_odds = float(logit(np.array([np.clip(main.p_right_N.mean(), 0.01, 0.99)]))[0])
     # Without an opinion an image stands where the crawl does, but lack of evidence condemns nobody.
     p_right_N = np.full(num, float(sigmoid(np.array([max(_UNJUDGED_ODDS, prior_odds)]))[0]))
