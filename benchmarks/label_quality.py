@@ -30,7 +30,9 @@ from commands import evaluate, webclean
 
 HERE = Path(__file__).resolve().parent
 CRAWLS = ("sports-crawl", "fashion-crawl")
-PARTS = ("p_rank", "p_text", "p_text_judge", "p_judge", "p_neighbors", "p_topic", "p_somnet")
+SINGLE = ("p_rank", "p_text", "p_text_judge", "p_judge", "p_neighbors", "p_topic")
+SOMNET_SCORE = "models/somnet/predictions:somnet_score"
+ALL_BUT_SOMNET = "judge,neighbors,topic,rank,mass,text-judge"
 
 
 def estimated_share(run: Path, name: str = "default") -> float:
@@ -81,12 +83,14 @@ def measure(run: Path, truth: Path, seconds: float, parts: bool) -> dict[str, An
         "seconds": seconds,
     }
     if parts:
-        for part in PARTS:
+        for part in (*SINGLE, SOMNET_SCORE):
             try:
                 row[part] = evaluate(run, truth, "--score", part)["ranking"]["auroc"]
             except SystemExit:
                 row[part] = None
         row["images only"] = evaluate(run, truth, "--decisions", "image")["ranking"]["auroc"]
+        if (run / "decisions" / "all-but-somnet").exists():
+            row["all but SOMNet"] = evaluate(run, truth, "--decisions", "all-but-somnet")["ranking"]["auroc"]
     return row
 
 
@@ -101,6 +105,17 @@ def chain(source: Path, run: Path, seed: int, options: argparse.Namespace) -> fl
         webclean("train", str(run), *flags, *weights)
     seconds = time.perf_counter() - start
     webclean("weight", str(run), *flags, *weights, "--evidence", "image")
+    if options.train:
+        webclean(
+            "weight",
+            str(run),
+            *flags,
+            *weights,
+            "--evidence",
+            ALL_BUT_SOMNET,
+            "--decisions",
+            "all-but-somnet",
+        )
     return seconds
 
 

@@ -24,7 +24,7 @@ SINGLE = {
     "image judge": "p_judge",
     "neighbours": "p_neighbors",
     "likeness to any image": "p_topic",
-    "SOMNet": "p_somnet",
+    "SOMNet": "models/somnet/predictions:somnet_score",
     "stage 1": "weights/r1/stage1:weight",
     "stage 2's match score": "weights/r1/stage2:match_score",
     "stage 1 x stage 2": "weights/r1/stage2:weight",
