@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from webclean.ops.components import components
+from webclean.ops.grouping import rows_by_code
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -245,8 +246,7 @@ def pair_recovery(group_N: ArrayLike, planted_P2: ArrayLike, content_N: ArrayLik
         len(group_N), np.r_[first_P, known_M[:-1][same_M]], np.r_[second_P, known_M[1:][same_M]]
     )
     outside = []
-    for group in np.unique(group_N[group_N >= 0]):
-        members = np.flatnonzero(group_N == group)
+    for _, members in rows_by_code(group_N, group_N >= 0):
         a_Q, b_Q = np.triu_indices(len(members), k=1)
         pairs = np.stack([members[a_Q], members[b_Q]], axis=1)
         outside.append(pairs[component_N[pairs[:, 0]] != component_N[pairs[:, 1]]])
