@@ -21,7 +21,7 @@ import numpy as np
 from webclean import schema
 from webclean.io import pixels, tables
 from webclean.io.run_dir import RunDir
-from webclean.ops.duplicates import components
+from webclean.ops.components import components
 
 NEAR = ("near-duplicate", "near-duplicate-other-category")
 SIDE = 160

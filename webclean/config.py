@@ -261,8 +261,8 @@ class DedupConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SimilarityConfig(StageConfig):
-    """How alike the categories are: WordNet and the text of their names, blended."""
+class LanguageConfig(StageConfig):
+    """What the stages that compare words share."""
 
     wordnet: str | None = knob(
         None, "Folder of WordNet's files, or none to go without; not given: where it is usually found."
@@ -274,6 +274,12 @@ class SimilarityConfig(StageConfig):
     encoder_threads: int = knob(
         1, "Compute threads of the sentence encoder; part of the result, so not taken from the machine.", ge=1
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimilarityConfig(LanguageConfig):
+    """How alike the categories are: WordNet and the text of their names, blended."""
+
     senses: str | None = knob(
         None, "CSV file (name,synset) that sets the WordNet sense of categories; an empty synset means none."
     )
@@ -302,19 +308,9 @@ class SimilarityConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TextConfig(StageConfig):
+class TextConfig(LanguageConfig):
     """How much of each image's text speaks of its category."""
 
-    wordnet: str | None = knob(
-        None, "Folder of WordNet's files, or none to go without; not given: where it is usually found."
-    )
-    encoder: str | None = knob(
-        None,
-        "Sentence encoder: a folder, a model's name on the hub, or none to go without; not given: all-MiniLM-L6-v2.",
-    )
-    encoder_threads: int = knob(
-        1, "Compute threads of the sentence encoder; part of the result, so not taken from the machine.", ge=1
-    )
     text_temperature: float = knob(
         0.05, "Temperature of the softmax over categories, in units of cosine (tau).", gt=0
     )
@@ -647,16 +643,22 @@ class JudgeConfig(StageConfig):
     judge_folds: int = knob(
         5, "Folds of cross-fitting: each image is judged by a head that never saw it.", ge=2
     )
+    judge_top: int = knob(100, "Most likely categories stored for each image.", ge=2)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeadConfig(JudgeConfig):
+    """What the judges that fit a head share."""
+
     judge_strengths: tuple[float, ...] = knob(
         _STRENGTHS,
         "Regularisations to choose from, by inner validation on the noisy labels: the penalty of ridge, C of"
         " logistic.",
     )
-    judge_top: int = knob(100, "Most likely categories stored for each image.", ge=2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FoldsConfig(JudgeConfig):
+class FoldsConfig(HeadConfig):
     """The judge for crawls without pretrained features: small networks trained from scratch."""
 
     folds_side: int = knob(64, "Side of the square that images become, pixels, a multiple of 16.", ge=16)
@@ -671,7 +673,7 @@ class FoldsConfig(JudgeConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class JudgeTextConfig(JudgeConfig):
+class JudgeTextConfig(HeadConfig):
     """The judge of the crawl's own text."""
 
 
@@ -703,6 +705,10 @@ class JudgeModelConfig(StageConfig):
 class JudgeNeighborsConfig(JudgeConfig):
     """The judge of the nearest images."""
 
+    # Votes need no folds; the number is the same so that all judges are silent on the same categories.
+    judge_folds: int = knob(
+        5, "Fewest different images of a category whose images are judged; the heads' number of folds.", ge=2
+    )
     features: str = knob("default", "Feature set.", flag="")
     neighbors: int = knob(50, "Nearest images that vote.", ge=1)
     neighbors_temperature: float = knob(0.07, "Softness of the votes, in cosine.", gt=0)

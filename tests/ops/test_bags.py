@@ -44,6 +44,16 @@ def test_probability_zero_leaves_an_image_out_and_shares_follow():
     assert uses[0] / uses[1] == pytest.approx(2.0, rel=0.1)
 
 
+def test_the_draws_of_a_seed_stay_what_they_are():
+    """Trained models are compared over versions: another order of draws would be another model."""
+    category = [2, 0, 2, 4, 0, 2, 0, 4, 2, 0, 2, 1]
+    probability = [1, 0.5, 0.2, 1, 1, 0.7, 0, 0.3, 1, 0.9, 0.4, 0]
+    plan = draw(category, probability, categories=5, size=3, each=2, seed=7)
+    assert plan.images_BG.tolist() == [[1, 9, 4], [0, 5, 10], [3, 7, 7], [1, 9, 4], [8, 5, 0], [3, 7, 3]]
+    assert plan.category_B.tolist() == [0, 2, 4, 0, 2, 4]
+    assert plan.short_C.tolist() == [False, False, False, False, True]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.floats(0, 1)), min_size=1, max_size=40),
     st.integers(1, 4), st.integers(1, 3), st.integers(0, 5),

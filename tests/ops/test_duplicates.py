@@ -140,14 +140,6 @@ def test_flat_images_match_nothing():
     assert not good.any()
 
 
-@given(st.integers(1, 12), st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=15))
-@settings(deadline=None)
-def test_components_match_reference(num, pairs):
-    pairs = [(a % num, b % num) for a, b in pairs]
-    first, second = (np.array([p[k] for p in pairs], dtype=np.int64) for k in (0, 1))
-    assert duplicates.components(num, first, second).tolist() == reference.components(num, pairs)
-
-
 def _group(tiny, same, pairs, best_first=None):
     hash_N = _hashes(tiny)
     return duplicates.group(

@@ -14,6 +14,7 @@ from webclean import schema
 from webclean.config import DedupConfig, IngestConfig
 from webclean.engines.local import InlineEngine, LocalEngine
 from webclean.io import tables
+from webclean.io.readers import listing
 from webclean.io.run_dir import RunDir
 from webclean.stages.base import Context, Outcome, execute
 from webclean.stages.chain import BY_NAME
@@ -149,6 +150,25 @@ def test_a_changed_test_set_is_seen(tmp_path, crawl):
     assert again().skipped
     _write(tmp_path / "test", {"x/2.jpg": _jpeg(_image(98))})
     assert not again().skipped
+
+
+def test_the_test_set_is_listed_once(tmp_path, crawl, monkeypatch):
+    """What is compared is what was fingerprinted: a file that comes in between waits for the next run."""
+    test = _write(tmp_path / "test", {"x/1.jpg": _jpeg(_image(99))})
+    listed = listing.list_source
+
+    def list_and_add(config):
+        found = listed(config)
+        if config.source == str(test):
+            _write(test, {"x/late.jpg": _jpeg(_image(3))})
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(listing, "list_source", list_and_add)
+        context, outcome = _run(tmp_path, crawl, against=str(test))
+    assert outcome.result["against"] == {"images": 1, "unusable": 0}
+    again = execute(BY_NAME["dedup"], DedupConfig(against=str(test)), context)
+    assert again.result["against"] == {"images": 2, "unusable": 0}
 
 
 def test_equal_broken_files_are_a_group_and_missing_ones_are_not(tmp_path):

@@ -11,9 +11,10 @@ from exported_run import Row, picture, write_run
 from sklearn.metrics import roc_auc_score
 
 from webclean import schema
+from webclean.cli import evaluation_tables
 from webclean.config import EvaluateConfig
 from webclean.errors import ArtifactMissingError, ColumnMissingError, ConfigError, DataError
-from webclean.stages import evaluate
+from webclean.stages import evaluate, predict
 
 SAME = picture(100)
 
@@ -128,7 +129,7 @@ def test_copies_found_missed_and_unexplained(context, truth_csv):
 def test_it_is_written_and_shown(context, truth_csv):
     result = evaluate.run(EvaluateConfig(), context, truth_csv)
     assert json.loads(context.run.read_bytes(schema.EVALUATION)) == result
-    shown = evaluate.sections(result)
+    shown = evaluation_tables.sections(result)
     assert [section.title for section in shown][:2] == [
         "Finding wrong images by clean_score", "What the decisions 'default' did",
     ]  # fmt: skip
@@ -201,29 +202,29 @@ def test_a_truth_without_wrong_images_has_no_auroc(context, tmp_path):
     result = evaluate.run(EvaluateConfig(), context, path)
     assert result["ranking"]["auroc"] is None
     assert result["rows"]["without_score"] == 1
-    assert evaluate.sections(result)
+    assert evaluation_tables.sections(result)
 
 
 def test_top1_of_a_model(context, truth_csv, tmp_path, monkeypatch):
     test = write_csv(tmp_path / "test.csv", [("path", "category"), ("t/1.jpg", "cat"), ("t/2.jpg", "dog")])
 
-    def predict(run, model, paths):
+    def answer(run, model, paths):
         assert (run, model) == (context.run, "somnet")
         assert paths == [str(tmp_path / "t/1.jpg"), str(tmp_path / "t/2.jpg")]
         return ["cat", "cat"]
 
-    monkeypatch.setattr(evaluate, "predict_model", predict)
+    monkeypatch.setattr(predict, "predict_model", answer)
     result = evaluate.run(EvaluateConfig(test=str(test), model="somnet"), context, truth_csv)
     assert result["model"]["top1"] == 0.5
     assert result["model"]["by_category"]["dog"] == {"images": 1, "top1": 0.0}
-    assert evaluate.sections(result)[-1].rows[-1] == ("all", 2, 0.5)
+    assert evaluation_tables.sections(result)[-1].rows[-1] == ("all", 2, 0.5)
 
 
 def test_a_test_table_may_hold_its_images(context, truth_csv, tmp_path, monkeypatch):
     path = tmp_path / "test.parquet"
     pq.write_table(pa.table({"image": [picture(1), picture(2)], "label": ["cat", "dog"]}), path)
     monkeypatch.setattr(
-        evaluate, "predict_model", lambda run, model, locations: [uri[-2:] for uri in locations]
+        predict, "predict_model", lambda run, model, locations: [uri[-2:] for uri in locations]
     )
     config = EvaluateConfig(test=str(path), model="m", on="path")
     assert evaluate.run(config, context, truth_csv)["model"]["images"] == 2

@@ -14,6 +14,7 @@ from webclean.engines.base import Crash
 from webclean.engines.local import InlineEngine, LocalEngine
 from webclean.errors import ImagesNotFoundError, TooManyBadError
 from webclean.io import scan, tables
+from webclean.io.readers import listing
 from webclean.io.run_dir import RunDir
 from webclean.stages import ingest
 from webclean.stages.base import Context, execute
@@ -237,3 +238,22 @@ def test_parquet_bytes_end_to_end(tmp_path):
         ("train.parquet#3", "1", "not_image"),
     ]  # fmt: skip
     assert rows[0]["rank"] is None
+
+
+def test_what_is_read_is_what_was_fingerprinted(tmp_path, crawl, monkeypatch):
+    """A file that comes while the crawl is listed is in neither; the next run sees it."""
+    listed = listing.list_source
+
+    def list_and_add(config):
+        found = listed(config)
+        (crawl / "cat/late.png").write_bytes(picture(9))
+        return found
+
+    context = _context(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(listing, "list_source", list_and_add)
+        assert _ingest(context, crawl).counts.total == 6
+    assert context.listing is None
+    again = _ingest(context, crawl)
+    assert not again.skipped
+    assert again.counts.total == 7

@@ -11,7 +11,7 @@ from webclean.engines.local import InlineEngine
 from webclean.errors import ConfigError, ImagesNotFoundError
 from webclean.io import pixels, tables, weight_files
 from webclean.nn import recipe
-from webclean.stages import train
+from webclean.stages import predict, train
 from webclean.stages.base import Context
 
 SMALL = {
@@ -215,10 +215,11 @@ def test_a_head_on_random_features_is_refused(crawl):
         train.run(TrainConfig(**(SMALL | {"tune": "head"})), run.ctx)
 
 
-def test_a_stored_model_says_the_same(crawl):
+def test_a_stored_model_says_the_same(crawl, tmp_path):
     run = crawl()
     train.run(TrainConfig(**SMALL), run.ctx)
     check_stored(run, 32)
+    check_predicted(run, tmp_path)
 
 
 @pytest.mark.skipif(weight_files.offline_weights() is None, reason="the extra `offline` is not installed")
@@ -250,6 +251,31 @@ def check_stored(run, side):
         )
         stored = np.array(said.column("label_probability").to_pylist())
         np.testing.assert_allclose(np.exp(log_p[np.arange(17), label]), stored, atol=1e-4)
+
+
+def check_predicted(run, tmp_path):
+    """What evaluate says of a table of test images is what the model itself says of each, one by one."""
+    record = {"fingerprint": "", "inputs": {}, "counts": {}, "result": {}, "digest": ""}
+    run.dir.write_json(f"models/somnet/{schema.RUN_JSON}", record)
+    usable = [row for row in run.images if row["status"] == "ok"]
+    names, batches = predict.log_probabilities(run.dir, "somnet", [row["uri"] for row in usable])
+    log_p_NC = np.concatenate(list(batches))
+    np.testing.assert_allclose(np.exp(log_p_NC).sum(axis=1), 1.0)
+    model = recipe.load_model(run.dir, "models/somnet")
+    for row, log_p_C in zip(usable, log_p_NC, strict=True):
+        alone = model.log_probabilities(pixels.load_squares([row["uri"]], side=model.side))
+        np.testing.assert_allclose(alone[0], log_p_C, atol=1e-5)
+
+    likeliest = [names[best] for best in log_p_NC.argmax(axis=1)]
+    true = [*likeliest[:-5], *(names[best] for best in log_p_NC[-5:].argmin(axis=1))]
+    rows = [["path", "category"], *([row["uri"], name] for row, name in zip(usable, true, strict=True))]
+    (tmp_path / "test.csv").write_text("".join(",".join(row) + "\n" for row in rows))
+    assert predict.predict_model(run.dir, "somnet", [row["uri"] for row in usable]) == likeliest
+    found = predict.top1(run.dir, "somnet", tmp_path / "test.csv")
+    assert (found["model"], found["images"], found["top1"]) == ("somnet", 17, 12 / 17)
+    for name, part in found["by_category"].items():
+        hits = [said == name for said, label in zip(likeliest, true, strict=True) if label == name]
+        assert part == {"images": len(hits), "top1": np.mean(hits)}
 
 
 def test_settings_are_checked():

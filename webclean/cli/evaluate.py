@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from webclean.cli import console, show
+from webclean.cli import console, evaluation_tables, show
 from webclean.cli.options import Settings, configurable, writing
 from webclean.config import EvaluateConfig
 
@@ -27,4 +27,4 @@ def evaluate(
     if settings.json:
         console.print_json(result)
     else:
-        show.sections(stage.sections(result))
+        show.sections(evaluation_tables.sections(result))

@@ -10,6 +10,7 @@ from webclean.cli.options import Settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from webclean.cli.evaluation_tables import Section
     from webclean.stages.base import Outcome
 
 _MANY = 40  # categories shown before the table is cut; all stand in run.json
@@ -91,7 +92,7 @@ def neighbors(category: str, found: Sequence[Any], settings: Settings) -> None:
     )
 
 
-def sections(parts: Sequence[Any]) -> None:
+def sections(parts: Sequence[Section]) -> None:
     """Tables one below the other."""
     for part in parts:
         console.print_table(part.title, part.columns, part.rows)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webclean.errors import DataError
+from webclean.ops.grouping import rows_by_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,7 @@ def draw_bags(
         raise DataError("no image is left to train on: every sampling probability is 0")
     images, labels = [], []
     short_C = np.zeros(num_categories, dtype=bool)
-    for category in range(num_categories):
-        members = np.flatnonzero((category_N == category) & (probability_N > 0))
-        if not len(members):
-            continue
+    for category, members in rows_by_code(category_N, probability_N > 0):
         short_C[category] = len(members) < images_per_bag
         drawn = _draw(members, probability_N[members], bags_per_category, images_per_bag, rng)
         images.append(drawn)

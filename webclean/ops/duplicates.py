@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webclean.ops import phash
+from webclean.ops.components import components
 
 _LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 BLOCK: Final = 256
@@ -263,17 +264,6 @@ def _same_cutout(
     relative_P = np.sqrt((difference**2).sum(axis=(1, 2, 3)) / np.maximum(energy_P, _NO_ENERGY))
     peak_P = difference.max(axis=(1, 2, 3))
     return np.asarray((relative_P <= residual) & (peak_P <= _CUTOUT_PEAK) | (peak_P <= _SAME_PEAK))
-
-
-def components(num: int, first_P: NDArray[np.int64], second_P: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Connected components: (N,) int64, for each node the smallest node of its component."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_array((np.ones(len(first_P), dtype=np.int8), (first_P, second_P)), shape=(num, num))
-    _, label_N = connected_components(graph, directed=False)
-    _, start_C = np.unique(label_N, return_index=True)
-    return np.asarray(start_C[label_N], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from webclean.ops.grouping import rows_by_code
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -177,23 +179,23 @@ def on_topic(similarity_N: Floats, label_N: Ints, middle: float) -> Floats:
     """
     known_N = np.isfinite(similarity_N)
     z_N = np.full(len(similarity_N), -np.inf)
-    if not _judge_likeness(similarity_N, known_N, z_N):
+    if not _judge_likeness(similarity_N, np.flatnonzero(known_N), z_N):
         return np.ones(len(similarity_N))
-    for label in np.unique(label_N[known_N]):
-        _judge_likeness(similarity_N, known_N & (label_N == label), z_N)
+    for _, members in rows_by_code(label_N, known_N):
+        _judge_likeness(similarity_N, members, z_N)
     return np.where(known_N, sigmoid(2.0 * (np.where(known_N, z_N, 0.0) - middle)), 1.0)
 
 
-def _judge_likeness(similarity_N: Floats, among_N: Bools, z_N: Floats) -> bool:
+def _judge_likeness(similarity_N: Floats, row_M: Ints, z_N: Floats) -> bool:
     """Raise z_N to the robust z-score among these images; False where too few or too alike to tell."""
-    likeness_M = similarity_N[among_N]
+    likeness_M = similarity_N[row_M]
     if len(likeness_M) < MIN_LIKENESSES:
         return False
     median = np.median(likeness_M)
     spread = 1.4826 * np.median(np.abs(likeness_M - median))
     if spread <= 0.0:
         return False
-    z_N[among_N] = np.maximum(z_N[among_N], (likeness_M - median) / spread)
+    z_N[row_M] = np.maximum(z_N[row_M], (likeness_M - median) / spread)
     return True
 
 

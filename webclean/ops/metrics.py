@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from webclean.ops.components import components
+from webclean.ops.grouping import rows_by_code
+
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
@@ -230,26 +233,20 @@ def pair_recovery(group_N: ArrayLike, planted_P2: ArrayLike, content_N: ArrayLik
     Raises:
         ValueError: the lengths differ.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     group_N, content_N = np.asarray(group_N, dtype=np.int64), np.asarray(content_N, dtype=np.int64)
     planted_P2 = np.asarray(planted_P2, dtype=np.int64).reshape(-1, 2)
     if group_N.shape != content_N.shape:
         raise ValueError(f"lengths differ: {group_N.shape} and {content_N.shape}")
     first_P, second_P = planted_P2.T
     is_found_P = (group_N[first_P] >= 0) & (group_N[first_P] == group_N[second_P])
-    num_images = len(group_N)
     known_M = np.flatnonzero(content_N >= 0)
     known_M = known_M[np.argsort(content_N[known_M], kind="stable")]
     same_M = np.diff(content_N[known_M]) == 0
-    rows = np.r_[first_P, known_M[:-1][same_M]]
-    columns = np.r_[second_P, known_M[1:][same_M]]
-    edges = coo_array((np.ones(len(rows)), (rows, columns)), shape=(num_images, num_images))
-    _, component_N = connected_components(edges, directed=False) if num_images else (0, group_N)
+    component_N = components(
+        len(group_N), np.r_[first_P, known_M[:-1][same_M]], np.r_[second_P, known_M[1:][same_M]]
+    )
     outside = []
-    for group in np.unique(group_N[group_N >= 0]):
-        members = np.flatnonzero(group_N == group)
+    for _, members in rows_by_code(group_N, group_N >= 0):
         a_Q, b_Q = np.triu_indices(len(members), k=1)
         pairs = np.stack([members[a_Q], members[b_Q]], axis=1)
         outside.append(pairs[component_N[pairs[:, 0]] != component_N[pairs[:, 1]]])

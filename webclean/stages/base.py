@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import webclean
 from webclean import schema
@@ -19,6 +20,9 @@ from webclean.engines.base import Engine
 from webclean.errors import ArtifactInvalidError, ArtifactMissingError, ArtifactStaleError
 from webclean.io.run_dir import RunDir
 from webclean.stages.chain import Stage, writer_of
+
+if TYPE_CHECKING:  # brings pyarrow
+    from webclean.io.readers.listing import Listing
 
 PENDING = "_pending.json"
 # What an artefact's digest covers; logs, clocks and checkpoints are not part of it.
@@ -73,9 +77,26 @@ class Counts:
             raise AssertionError(f"counts do not add up: {self}")
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a stage finds outside the run folder; a module's `source_fingerprint(config)` may return it.
+
+    Attributes:
+        digest: part of the stage's fingerprint, None where there is nothing outside.
+        listing: what the digest covers, where the stage works on it.
+    """
+
+    digest: str | None
+    listing: Listing | None = None
+
+
 @dataclass
 class Context:
-    """What a stage may use besides its config."""
+    """What a stage may use besides its config.
+
+    `listing` is what the stage's `source_fingerprint` listed. `execute` sets it for the length of one `run`,
+    so that what is worked on is what was fingerprinted, however the folder changes in between.
+    """
 
     run: RunDir
     engine: Engine
@@ -84,6 +105,7 @@ class Context:
     note: Callable[[str], None] = lambda text: None
     result: dict[str, Any] = field(default_factory=dict)
     available: dict[str, bool] = field(default_factory=dict)
+    listing: Listing | None = None
 
     def has(self, artefact: str) -> bool:
         """Whether an optional input is there and fresh; `execute` has looked."""
@@ -120,10 +142,9 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
     run = context.run
     module = importlib.import_module(stage.module)
     inputs = _input_digests(stage, config, context, force)
-    print_of_source = getattr(module, "source_fingerprint", None)
-    source = print_of_source(config) if print_of_source is not None else None
+    source = _source(module, config)
     seed = context.seed if stage.draws else None
-    fingerprint = _fingerprint(stage, config, seed, inputs, source)
+    fingerprint = _fingerprint(stage, config, seed, inputs, source.digest)
     outputs = stage.outputs(config)
 
     done = [committed(run, artefact) for artefact in outputs]
@@ -140,7 +161,11 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
     clock = time.perf_counter()
     _log(run, f"{stage.name}: started, fingerprint {fingerprint[:12]}")
     context.result = {}
-    counts = module.run(config, context)
+    context.listing = source.listing
+    try:
+        counts = module.run(config, context)
+    finally:
+        context.listing = None
     seconds = time.perf_counter() - clock
     for artefact in outputs:
         files = _files(run, artefact)
@@ -151,7 +176,7 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
             "config": config.fingerprint_fields(),
             "seed": seed,
             "inputs": inputs,
-            "source": source,
+            "source": source.digest,
             "versions": _versions(),
             "counts": {"total": counts.total, "forwarded": counts.forwarded, "dropped": counts.dropped},
             "result": context.result,
@@ -283,6 +308,13 @@ def _input_digests(stage: Stage, config: StageConfig, context: Context, force: b
         context.available[artefact] = usable
         digests[artefact] = record["digest"] if usable and record is not None else None
     return digests
+
+
+def _source(module: ModuleType, config: StageConfig) -> Source:
+    """What the stage depends on outside the run folder; many stages have no more to say than a digest."""
+    fingerprint = getattr(module, "source_fingerprint", None)
+    found = None if fingerprint is None else fingerprint(config)
+    return found if isinstance(found, Source) else Source(found)
 
 
 def _fingerprint(

@@ -108,7 +108,6 @@ CHAIN = (
             "images",
             "categories",
             "duplicates",
-            "category_similarity",
             "category_neighbors",
             "text?",
             "predictions/text-r{round}?",

@@ -15,10 +15,12 @@ from webclean.engines.base import Crash
 from webclean.io.decode import TINY_SIDE, Limits
 from webclean.ops import duplicates
 from webclean.ops.duplicates import Bars, Looks, Pairs
-from webclean.stages.base import Context, Counts
+from webclean.stages.base import Context, Counts, Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from webclean.io.readers.listing import Listing
 
 _COLUMNS = (
     schema.IMAGE_ID, schema.SOURCE_KEY, schema.CATEGORY, schema.RANK, schema.WIDTH, schema.HEIGHT, schema.NBYTES,
@@ -38,21 +40,22 @@ class _Against:
     distance: int
 
 
-def source_fingerprint(config: DedupConfig) -> str | None:
-    """SHA-256 over the test set's listing, None without one."""
-    if config.against is None:
-        return None
-    from webclean.io.readers import listing
-
-    return listing.fingerprint(listing.list_source(IngestConfig(source=config.against)), None)
-
-
-def run(config: DedupConfig, context: Context) -> Counts:
-    """Write `duplicates`: one row per image that is in a group or a copy of a test image.
+def source_fingerprint(config: DedupConfig) -> Source | None:
+    """The test set's listing with SHA-256 over it, None without one.
 
     Raises:
         ImagesNotFoundError, ConfigError, DataError: the test set cannot be listed.
     """
+    if config.against is None:
+        return None
+    from webclean.io.readers import listing
+
+    found = listing.list_source(IngestConfig(source=config.against))
+    return Source(listing.fingerprint(found, None), found)
+
+
+def run(config: DedupConfig, context: Context) -> Counts:
+    """Write `duplicates`: one row per image that is in a group or a copy of a test image."""
     from webclean.io import tables
 
     total = tables.num_rows(context.run, schema.IMAGES)
@@ -63,7 +66,10 @@ def run(config: DedupConfig, context: Context) -> Counts:
     pairs = _near_pairs(hash_N, looks, same_N, config.radius, bars, context)
     best_first = _best_first(images)
     groups = duplicates.group(hash_N, looks, same_N, pairs, best_first, bars)
-    against = _against(config, images, hash_N, looks, bars, context) if config.against is not None else {}
+    against: dict[int, _Against] = {}
+    if config.against is not None:
+        assert context.listing is not None, "execute hands over what source_fingerprint listed"
+        against = _against(context.listing, images, hash_N, looks, config.radius, bars, context)
     rows = _rows(images, same_N, groups, against)
     rows += _equal_bad_files(context, first_group=len({row[schema.GROUP] for row in rows}))
     for index, start in enumerate(range(0, max(1, len(rows)), tables.PART_ROWS)):
@@ -160,19 +166,17 @@ def _best_first(images: pa.Table) -> list[int]:
 
 
 def _against(
-    config: DedupConfig,
+    test: Listing,
     images: pa.Table,
     hash_N: NDArray[np.uint64],
     looks: Looks,
+    radius: int,
     bars: Bars,
     context: Context,
 ) -> dict[int, _Against]:
     """Row -> the nearest copy in the test set: equal bytes first, then correlation, then its key."""
     from webclean.io import scan
-    from webclean.io.readers import listing
 
-    assert config.against is not None
-    test = listing.list_source(IngestConfig(source=config.against))
     uris = test.records.column(schema.URI).to_pylist()
     keys = test.records.column(schema.SOURCE_KEY).to_pylist()
     inspect = partial(scan.inspect_all, root=test.root, limits=Limits())
@@ -215,7 +219,7 @@ def _against(
         np.frombuffer(octets, dtype=np.uint8).reshape(-1, TINY_SIDE, TINY_SIDE, 3),
         np.array([found.is_gray for _, found in known], dtype=np.bool_),
     )
-    for pairs in duplicates.candidates(hash_N, test_hash, config.radius):
+    for pairs in duplicates.candidates(hash_N, test_hash, radius):
         verdict_P, correlation_P = duplicates.verify(pairs, looks, test_looks, bars)
         for p in np.flatnonzero(verdict_P).tolist():
             hit = _Against(

@@ -15,7 +15,7 @@ from webclean.engines.base import Crash, Engine
 from webclean.errors import ArtifactInvalidError, ImagesNotFoundError, TooManyBadError
 from webclean.io import scan
 from webclean.io.decode import Inspection, Limits
-from webclean.stages.base import Context, Counts
+from webclean.stages.base import Context, Counts, Source
 
 if TYPE_CHECKING:  # heavy: only the parent process needs them
     import pyarrow as pa
@@ -26,35 +26,28 @@ _TASK_ROWS = 64  # images of one task: few enough that two workers end together,
 _NO_CONTENT = "0" * 16
 _SHORT_HASH = 16
 
-# The listing that `source_fingerprint` made, handed to the `run` that follows it in the same process.
-_listed: dict[IngestConfig, Listing] = {}
 
-
-def source_fingerprint(config: IngestConfig) -> str:
-    """SHA-256 over SOURCE's listing, its manifest, and the sizes and times of the files.
+def source_fingerprint(config: IngestConfig) -> Source:
+    """SOURCE's listing, and SHA-256 over it, its manifest, and the sizes and times of the files.
 
     Raises:
         ImagesNotFoundError, ConfigError, DataError: as `list_source`.
     """
     from webclean.io.readers import listing
 
-    _listed.clear()
     found = listing.list_source(config)
-    _listed[config] = found
-    return listing.fingerprint(found, config.category_map)
+    return Source(listing.fingerprint(found, config.category_map), found)
 
 
 def run(config: IngestConfig, context: Context) -> Counts:
     """Write `images`, one row per record in the order of source_key, and `categories`.
 
     Raises:
-        ImagesNotFoundError: SOURCE holds nothing, or nothing usable.
+        ImagesNotFoundError: SOURCE holds nothing usable.
         TooManyBadError: more files are bad than `max_bad` allows.
-        ConfigError, DataError: SOURCE cannot be listed.
     """
-    from webclean.io.readers.listing import list_source
-
-    listing = _listed.pop(config, None) or list_source(config)
+    listing = context.listing
+    assert listing is not None, "execute hands over what source_fingerprint listed"
     _tell(listing, config, context)
     _write_images(listing, config, context)
     statuses, categories = _summary(context)
