@@ -598,8 +598,9 @@ class TrainConfig(StageConfig):
     )
     weight_decay: float = knob(0.01, "Decoupled weight decay where the backbone learns.", ge=0)
     head_penalty: float = knob(
-        0.5,
-        "Half the squared norm of a frozen backbone's head counts so much: it keeps noise from being learnt.",
+        0.03,
+        "Half the squared norm of a frozen backbone's head counts so much: more keeps noise from being learnt,"
+        " less tells categories apart that look alike.",
         ge=0,
     )
     schedule: str = knob("cosine", "Learning rate over the epochs.", choices=("cosine", "constant"))

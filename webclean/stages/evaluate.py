@@ -18,9 +18,10 @@ from webclean.config import EvaluateConfig
 from webclean.errors import ArtifactInvalidError, ColumnMissingError, ConfigError, DataError
 from webclean.io import checksums, tables, truth
 from webclean.io.run_dir import RunDir
-from webclean.ops import evaluation, policies
+from webclean.ops import evaluation
 from webclean.stages import predict
 from webclean.stages.base import Context, require
+from webclean.stages.copies import CopyTable
 from webclean.stages.rows import floats
 
 FORMAT_VERSION: Final = 1
@@ -292,12 +293,7 @@ def _duplicates(run: RunDir, images: Any, known: _Truth) -> dict[str, Any]:
     image_ids = images.column(schema.IMAGE_ID).to_pylist()
     source_keys = images.column(schema.SOURCE_KEY).to_pylist()
     ok = [status == schema.STATUS_OK for status in images.column(schema.STATUS).to_pylist()]
-    index_of = {image_id: i for i, image_id in enumerate(image_ids)}
-    group_N = np.full(len(image_ids), policies.NO_GROUP, dtype=np.int64)
-    if tables.part_names(run, schema.DUPLICATES):
-        rows = tables.read(run, schema.DUPLICATES, schema.DUPLICATES_TABLE, (schema.IMAGE_ID, schema.GROUP))
-        members = [index_of[image_id] for image_id in rows.column(schema.IMAGE_ID).to_pylist()]
-        group_N[members] = rows.column(schema.GROUP).to_pylist()
+    group_N = CopyTable(run).of(image_ids).group_N
 
     code_of: dict[str, int] = {}
     content_N = np.full(len(image_ids), -1, dtype=np.int64)
