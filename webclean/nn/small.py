@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+STRIDE = 16
+"""Sides of the input are multiples of it: a shortcut's pooling and the convolution beside it then halve alike."""
+
 _STAGES = 4
 
 
@@ -59,7 +62,7 @@ class SmallNet(nn.Module):
         self.dim = dim
 
     def forward(self, inputs_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """The last map (N, D, H/16, W/16) and its mean (N, D); sides are multiples of 16."""
+        """The last map (N, D, H/16, W/16) and its mean (N, D); sides are multiples of `STRIDE`."""
         map_NDHW = F.relu(self.norm(self.body(self.stem(inputs_NCHW))))
         return map_NDHW, map_NDHW.mean(dim=(2, 3))
 
