@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from webclean.errors import DataError
 from webclean.ops import memory_counts
 
 COUNTS = arrays(np.int64, st.tuples(st.integers(1, 5), st.integers(1, 6)), elements=st.integers(0, 20))
@@ -62,5 +61,5 @@ def test_usage_entropy():
     [(np.zeros(3), "shape"), (np.array([[-1.0]]), "not negative"), (np.zeros((0, 2)), "shape")],
 )
 def test_unusable_counts_are_refused(counts, words):
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(ValueError, match=words):
         memory_counts.d_scores(counts)

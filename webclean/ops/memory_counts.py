@@ -9,15 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from webclean.errors import DataError
-
 
 def _check_counts(counts_CK: NDArray[np.float64]) -> NDArray[np.float64]:
     counts = np.asarray(counts_CK, dtype=np.float64)
     if counts.ndim != 2 or not counts.size:
-        raise DataError(f"counts must have shape (C, K); got {counts.shape}")
+        raise ValueError(f"counts must have shape (C, K); got {counts.shape}")
     if not (np.isfinite(counts) & (counts >= 0)).all():
-        raise DataError("counts must be finite and not negative")
+        raise ValueError("counts must be finite and not negative")
     return counts
 
 
