@@ -63,7 +63,7 @@ def test_columns_of_the_decisions_are_all_explained() -> None:
 
 def test_statuses_are_all_explained() -> None:
     rows = re.findall(r"^\| ([a-z_]+) \|", section("What becomes of a file"), re.MULTILINE)
-    assert set(rows) - {"status"} == set(schema.STATUSES) - {"gone"}  # no stage gives that one yet
+    assert set(rows) - {"status"} == set(schema.STATUSES)
 
 
 def test_artefacts_of_the_chain_are_all_named() -> None:
