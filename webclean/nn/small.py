@@ -3,7 +3,6 @@
 # N images, D feature dims, H W map cells
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -79,8 +78,3 @@ class SmallClassifier(nn.Module):
         """Logits (N, C)."""
         logits: Tensor = self.head(self.net(inputs_NCHW)[1])
         return logits
-
-
-def num_weights(module: nn.Module) -> int:
-    """Trained numbers of a network."""
-    return sum(torch.numel(p) for p in module.parameters())
