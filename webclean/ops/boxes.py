@@ -34,13 +34,6 @@ def to_pixels(shares_R4: NDArray[np.float64], width: float, height: float) -> ND
     return check_boxes(shares_R4) * np.array([width, height, width, height], dtype=np.float64)
 
 
-def mirrored(shares_R4: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same boxes on the image flipped left to right; coordinates are shares of the edges."""
-    boxes = check_boxes(shares_R4).copy()
-    boxes[:, [0, 2]] = 1.0 - boxes[:, [2, 0]]
-    return boxes
-
-
 def area_scores(boxes_R4: NDArray[np.float64]) -> NDArray[np.float64]:
     """SOMNet's area score: area by the largest proposal's area; row 0, the whole image, gets 1.
 
