@@ -52,7 +52,7 @@ Results go to stdout (`--json` for scripts), notes and progress to stderr. `--qu
 | 3 | the data or the run folder stands in the way: no usable image, too many bad files, an input missing or stale, \
 the folder is being written by another process, the disk is full, `verify` found a difference |
 | 4 | something has to be installed |
-| 5 | some shards failed; the others are kept, and a rerun does the rest |
+| 5 | a worker process died, mostly for want of memory; finished parts are kept, and the same command goes on from there |
 | 130 | interrupted; the same command goes on from there |
 | 141 | the reader of the output left (a closed pipe) |
 """

@@ -34,7 +34,6 @@ class Row:
     against: str | None = None
     weight: float | None = None
     suggested: tuple[str, float] | None = None
-    override: bool | None = None
     extra: dict = field(default_factory=dict)
     title: str | None = None
     tags: list | None = None
@@ -106,7 +105,6 @@ def write_run(folder: Path, rows: list[Row], part_rows: int = 3) -> Context:
         settled.conflict_drop_N,
         np.asarray([row.against is not None for row in rows]),
         policies.Policy(),
-        np.asarray([0 if row.override is None else 1 if row.override else -1 for row in rows]),
     )
     decisions = []
     for i, row in enumerate(rows):

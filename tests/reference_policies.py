@@ -23,16 +23,14 @@ def settle_groups(group, keeper, category, score):
     return duplicate, conflict
 
 
-def decide_keep(score, category, status, duplicate, conflict, against, policy, override):
+def decide_keep(score, category, status, duplicate, conflict, against, policy):
     """(keep, reason) lists."""
     n = len(score)
     reason = ["ok"] * n
     order = [0.5 if math.isnan(s) else s for s in score]
     for i in range(n):
         usable = status[i] == "ok"
-        if override[i] == -1 or (override[i] == 1 and usable):
-            reason[i] = "override"
-        elif status[i] == "excluded":
+        if status[i] == "excluded":
             reason[i] = "excluded"
         elif not usable:
             reason[i] = f"bad_file:{status[i]}"
@@ -68,17 +66,12 @@ def decide_keep(score, category, status, duplicate, conflict, against, policy, o
         )
         for i in left[take:]:
             reason[i] = "policy:target-purity"
-
-    def chosen(i):
-        return override[i] == 1 and status[i] == "ok"
-
     for c in categories:
         members = sorted((i for i in range(n) if category[i] == c), key=lambda i: (-order[i], i))
         if policy.max_per_category is not None:
-            room = policy.max_per_category - sum(chosen(i) for i in members)
-            for i in [i for i in members if reason[i] == "ok"][max(room, 0) :]:
+            for i in [i for i in members if reason[i] == "ok"][policy.max_per_category :]:
                 reason[i] = "policy:max-per-category"
-        missing = policy.min_per_category - sum(reason[i] == "ok" or chosen(i) for i in members)
+        missing = policy.min_per_category - sum(reason[i] == "ok" for i in members)
         for i in [i for i in members if i in eligible and reason[i] != "ok"][: max(missing, 0)]:
             reason[i] = "ok"
-    return [reason[i] == "ok" or chosen(i) for i in range(n)], reason
+    return [r == "ok" for r in reason], reason

@@ -67,6 +67,12 @@ def test_dashes_and_underscores_are_the_same_key():
         (IngestConfig, {"title_column": 3}, "must be str; got 3"),
         (SimilarityConfig, {"wordnet": "none", "encoder": "none"}, "cannot both be none"),
         (TrainConfig, {"folds": 1}, "0 .in sample. or at least 2"),
+        (
+            TrainConfig,
+            {"keep_start": 50, "keep_last": 40},
+            "keep_start must be at most keep_last; got 50.0 and 40.0",
+        ),
+        (JudgeImageConfig, {"folds_side": 100}, "folds_side must be a multiple of 16; got 100"),
     ],
 )
 def test_bad_values_are_named(kind, values, words):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -14,7 +16,8 @@ from webclean.io.readers import columns
 from webclean.stages.chain import CHAIN
 from webclean.stages.export import TABLE_COLUMNS
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 FORMATS = (DOCS / "formats.md").read_text(encoding="utf-8")
 
 
@@ -63,14 +66,62 @@ def test_columns_of_the_decisions_are_all_explained() -> None:
 
 def test_statuses_are_all_explained() -> None:
     rows = re.findall(r"^\| ([a-z_]+) \|", section("What becomes of a file"), re.MULTILINE)
-    assert set(rows) - {"status"} == set(schema.STATUSES) - {"gone"}  # no stage gives that one yet
+    assert set(rows) - {"status"} == set(schema.STATUSES)
 
 
 def test_artefacts_of_the_chain_are_all_named() -> None:
     words = first_cells(section("The run folder"))
+    shapes = [re.compile(re.sub(r"<[^>]+>", r"[^/]+", word)) for word in words]
     for template in (path for stage in CHAIN for path in stage.writes):
-        name = re.sub(r"\{[^}]+\}", "*", template).split("*")[0].rstrip("/")
-        assert any(word.split("<")[0].rstrip("/").startswith(name.split("/")[0]) for word in words), template
+        assert any(shape.fullmatch(template) for shape in shapes), template
+
+
+def named(cell: str) -> Iterator[tuple[str, str | None]]:
+    """(file, name inside it) of each reference of a cell of papers.md.
+
+    A reference is `file.py::name` or `file.py`; a name without a file, or behind `…::`, stands in the file before
+    it. A file of tests that was named with its folder once may go by its last name.
+    """
+    file = ""
+    for word in re.findall(r"`([^`]+)`", cell):
+        if word.startswith("--"):  # a flag
+            continue
+        found, _, name = word.rpartition("::") if "::" in word else ("", "", word)
+        if word.endswith(".py"):
+            found, name = word, ""
+        file = file if found in ("", "…") else found
+        yield file, name or None
+
+
+def defined(source: Path) -> set[str]:
+    """Functions and classes of a module, and methods with and without their class."""
+    found: set[str] = set()
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            methods = [inner.name for inner in node.body if isinstance(inner, ast.FunctionDef)]
+            found |= {*methods, *(f"{node.name}.{name}" for name in methods)}
+    return found
+
+
+def test_functions_and_tests_of_the_papers_page_are_there() -> None:
+    text = (DOCS / "papers.md").read_text(encoding="utf-8")
+    rows = [re.split(r"(?<!\\)\|", line)[2:4] for line in text.splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if row[0].strip() != "Function"]
+    assert len(rows) > 30
+    tests = {path.name: path for path in (ROOT / "tests").rglob("test_*.py")}
+    for function, test in rows:
+        assert "`" in function, function
+        assert "`" in test, test
+        for file, name in named(function):
+            source = ROOT / "webclean" / file
+            assert source.is_file(), file
+            assert name is None or name in defined(source), f"{file}::{name}"
+        for file, name in named(test):
+            source = ROOT / file if "/" in file else tests[file]
+            assert source.is_file(), file
+            assert name is None or name in defined(source), f"{file}::{name}"
 
 
 def test_guessed_column_names_are_the_reader_s() -> None:

@@ -24,6 +24,7 @@ def knob(
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
+    multiple_of: int | None = None,
     choices: tuple[str, ...] | None = None,
     flag: str | None = None,
     technical: bool = False,
@@ -34,6 +35,7 @@ def knob(
         default: value where neither a flag nor the TOML file names another.
         help: one sentence: meaning, unit, where the default comes from.
         ge, gt, le, lt: bounds of a number, checked on construction.
+        multiple_of: what a whole number must be divisible by, checked likewise.
         choices: the words a string may be.
         flag: a flag's name where it is not the field's with dashes; empty: the command itself decides the
             value, and neither a flag nor the TOML file can.
@@ -41,7 +43,7 @@ def knob(
             is left out of the fingerprint, so that changing it makes nothing stale.
     """
     metadata = {
-        "help": help, "ge": ge, "gt": gt, "le": le, "lt": lt,
+        "help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "multiple_of": multiple_of,
         "choices": choices, "flag": flag, "technical": technical,
     }  # fmt: skip
     if isinstance(default, list | dict | set):
@@ -97,6 +99,9 @@ def _check(section: str, field: dataclasses.Field[Any], value: Any) -> None:
         bound = meta.get(key)
         if bound is not None and not holds(value, bound):
             raise ConfigError(f"{where} must be {words} {bound}; got {value!r}")
+    step = meta.get("multiple_of")
+    if step is not None and value % step:
+        raise ConfigError(f"{where} must be a multiple of {step}; got {value!r}")
 
 
 def from_mapping(kind: type[StageConfig], values: dict[str, Any]) -> StageConfig:
@@ -535,7 +540,8 @@ class TrainConfig(StageConfig):
     image_side: int | None = knob(
         None,
         "Side of the square input in pixels; none given: the network's own times 10/7 where most images have"
-        " that many pixels and the backbone is frozen, the network's own otherwise, 64 for small.",
+        " that many pixels and the backbone is frozen, the network's own otherwise, 64 for small, which takes"
+        " multiples of 16 only.",
         ge=32,
     )
     roi_dim: int = knob(
@@ -631,6 +637,11 @@ class TrainConfig(StageConfig):
             object.__setattr__(self, "name", self.method)
         if self.folds == 1:
             raise ConfigError("[train] folds must be 0 (in sample) or at least 2; got 1")
+        if self.keep_start > self.keep_last:
+            raise ConfigError(
+                f"[train] keep_start must be at most keep_last; got {self.keep_start} and {self.keep_last}",
+                hint="the share of regions that is kept grows: lower keep_start, or raise keep_last",
+            )
 
 
 _STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -662,7 +673,9 @@ class HeadConfig(JudgeConfig):
 class FoldsConfig(HeadConfig):
     """The judge for crawls without pretrained features: small networks trained from scratch."""
 
-    folds_side: int = knob(64, "Side of the square that images become, pixels, a multiple of 16.", ge=16)
+    folds_side: int = knob(
+        64, "Side of the square that images become, pixels, a multiple of 16.", ge=16, multiple_of=16
+    )
     folds_width: int = knob(32, "Channels of the network's first stage; time grows with its square.", ge=4)
     folds_images: int = knob(
         45_000, "Images each network is shown, counting repeats; more is slower and memorises more.", ge=1

@@ -12,7 +12,7 @@
     |   |-- RunLockedError           another process writes this run folder
     |   `-- StorageFullError         no space left
     |-- DependencyMissingError 4   something to install
-    `-- ShardsFailedError      5   some shards failed; the good parts are kept
+    `-- WorkerCrashedError     5   a worker process died; the finished parts are kept
 
 1 is a bug, 130 an interrupt, 141 a broken pipe.
 """
@@ -122,8 +122,8 @@ class DependencyMissingError(WebcleanError):
     reference = "dependency-missing"
 
 
-class ShardsFailedError(WebcleanError):
-    """Some shards failed; the good parts are kept and a rerun does the rest."""
+class WorkerCrashedError(WebcleanError):
+    """A worker process died on one item (out of memory, or a crash in a library); finished parts are kept."""
 
     exit_code = 5
-    reference = "shards-failed"
+    reference = "worker-crashed"

@@ -1,4 +1,4 @@
-"""The one spelling of every artefact, column and vocabulary (design: one forward chain on disk).
+"""The one spelling of every artefact, column and vocabulary.
 
 A `Table` is data about data: `io.tables` turns it into an Arrow schema and checks it on every
 write and read. Types are Arrow's names; `list<...>` nests; `extra` is a JSON object as text.
@@ -22,8 +22,6 @@ PREDICTIONS: Final = "predictions"  # predictions/<judge>-r<k>
 WEIGHTS: Final = "weights"  # weights/r<k>/stage1, weights/r<k>/stage2
 MODELS: Final = "models"  # models/<name>
 DECISIONS: Final = "decisions"  # decisions/<name>
-TRUSTED: Final = "trusted"
-ATTACHED: Final = "attached"
 EVALUATION: Final = "evaluation.json"
 RUN_JSON: Final = "run.json"
 LOG_FILE: Final = "webclean.log"
@@ -68,11 +66,10 @@ def model_predictions_path(name: str) -> str:
 STATUS_OK: Final = "ok"
 STATUSES: Final = (
     "ok", "missing", "empty", "unreadable", "not_image", "truncated", "corrupt", "too_large",
-    "timeout", "crashed", "unsupported", "not_downloaded", "gone", "excluded",
+    "timeout", "crashed", "unsupported", "not_downloaded", "excluded",
 )  # fmt: skip
 
 REASON_OK: Final = "ok"
-REASON_OVERRIDE: Final = "override"
 REASON_BAD_FILE: Final = "bad_file"  # bad_file:<status>
 REASON_DUPLICATE: Final = "duplicate"
 REASON_LABEL_CONFLICT: Final = "label_conflict"
@@ -241,7 +238,7 @@ IMAGES_TABLE: Final = Table(
         Column(CATEGORY, "string"),
         Column(QUERY, "string"),
         _null(RANK, "int64"),
-        _null(RANK_SOURCE, "string"),  # manifest, file_name, position; null without a rank
+        _null(RANK_SOURCE, "string"),  # manifest; null without a rank
         _null(TITLE, "string"),
         _null(DESCRIPTION, "string"),
         _null(TAGS, "list<string>"),

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from webclean.engines.base import Crash, WorkerCrashedError
+from webclean.engines.base import Crash
 from webclean.engines.local import InlineEngine, LocalEngine, available_cores, make_engine
-from webclean.errors import ArtifactInvalidError
+from webclean.errors import ArtifactInvalidError, WorkerCrashedError
 
 
 def square(x: int) -> int:

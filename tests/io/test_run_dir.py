@@ -83,7 +83,7 @@ def test_scratch_is_a_local_folder(run):
     folder = run.scratch("cache/one")
     (folder / "x").write_bytes(b"x")
     assert run.scratch("cache/one") == folder
-    if not run.is_local:
+    if run.local_path() is None:
         top = folder.parent.parent
         assert top.stat().st_mode & 0o077 == 0, "the temp folder is everybody's"
         (folder / "x").unlink()

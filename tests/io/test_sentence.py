@@ -118,7 +118,7 @@ def test_other_weights_in_the_wheel_are_refused(fake_model: Path, monkeypatch: p
             return fake_model / self.name
 
     monkeypatch.setattr(importlib.metadata, "files", lambda name: [File()])
-    with pytest.raises(DependencyMissingError, match="are not those of"):
+    with pytest.raises(DependencyMissingError, match="not the file that webclean knows"):
         sentence._from_wheel()
 
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import sys
 
 import pytest
 
-from webclean.errors import ArtifactInvalidError
+from webclean.errors import DependencyMissingError
 from webclean.io import weight_files
-
-
-def test_sha256_of_a_file_longer_than_a_block(tmp_path):
-    data = bytes(range(256)) * 5000
-    (tmp_path / "f").write_bytes(data)
-    assert weight_files.sha256_file(tmp_path / "f") == hashlib.sha256(data).hexdigest()
 
 
 def _install(folder, content: bytes) -> None:
@@ -45,8 +38,10 @@ def test_wheel_file_is_found_without_importing_the_package(tmp_path, monkeypatch
 def test_wheel_with_another_content_is_refused(tmp_path, monkeypatch):
     _install(tmp_path, b"not the weights")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    with pytest.raises(ArtifactInvalidError, match="not the weight file it should be"):
+    with pytest.raises(DependencyMissingError, match="not the file that webclean knows") as caught:
         weight_files.offline_weights()
+    assert f"--force-reinstall {weight_files.OFFLINE_DISTRIBUTION}" in caught.value.hint
+    assert "--weights FILE" in caught.value.hint
 
 
 def test_no_wheel_is_no_error(tmp_path, monkeypatch):

@@ -101,6 +101,14 @@ def test_sha256sum_agrees(tmp_path):
     assert (found.num_files, found.missing, found.differing) == (5, ("plain.txt",), ("new\nline",))
 
 
+def test_the_checksum_of_a_file_longer_than_a_block(tmp_path):
+    import hashlib
+
+    data = bytes(range(256)) * 5000
+    (tmp_path / "f").write_bytes(data)
+    assert checksums.file_sha256(tmp_path / "f") == hashlib.sha256(data).hexdigest()
+
+
 def test_broken_checksum_lists_are_said():
     with pytest.raises(ArtifactInvalidError, match="line 1"):
         list(checksums.parse(b"hello\n"))

@@ -6,7 +6,6 @@ from torch.nn import functional
 
 from webclean.errors import ConfigError
 from webclean.nn.memory import LOGIT_LIMIT, MemoryOptions, SelfOrganizingMemory
-from webclean.ops import memory_counts
 
 
 def make(num_categories=4, dim=6, side=3, seed=0, **options):
@@ -85,6 +84,14 @@ def test_optimum_value_is_minus_the_length_of_the_counts():
         assert -(n * other).sum() / np.linalg.norm(other) >= -np.linalg.norm(n)
 
 
+def test_shares_of_the_counts_by_hand():
+    memory = make(num_categories=3, side=2)
+    memory.counts_CK.copy_(torch.tensor([[7.0, 0, 0, 0], [2, 3, 0, 0], [1, 0, 0, 0]]))
+    np.testing.assert_allclose(memory.d_CK()[:, 0], [0.7, 0.2, 0.1])
+    np.testing.assert_allclose(memory.d_CK()[:, 2], [1 / 3] * 3)  # never won: every category alike
+    np.testing.assert_allclose(memory.r_CK()[1], [0.4, 0.6, 0, 0])
+
+
 def test_counts_mode_is_the_table_of_winners():
     memory = make(decay=0.0, key_update="kmeans")
     x, y = bags(num=60)
@@ -93,8 +100,9 @@ def test_counts_mode_is_the_table_of_winners():
     np.add.at(table, (y.numpy(), memory.winners(x).numpy()), 1)
     np.testing.assert_array_equal(memory.counts_CK.numpy(), table)
     np.testing.assert_array_equal(memory.visits_K.numpy(), table.sum(axis=0))
-    np.testing.assert_allclose(memory.d_CK().numpy(), memory_counts.d_scores(table))
-    np.testing.assert_allclose(memory.r_CK().numpy(), memory_counts.r_scores(table))
+    d, r = reference.shares(table.tolist())
+    np.testing.assert_allclose(memory.d_CK().numpy(), d)
+    np.testing.assert_allclose(memory.r_CK().numpy(), r)
     twice = make(decay=0.0, key_update="kmeans")
     twice.update(torch.cat([x, x]), torch.cat([y, y]))
     torch.testing.assert_close(twice.d_CK(), memory.d_CK())

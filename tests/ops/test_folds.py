@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webclean.errors import DataError
 from webclean.ops.folds import grouped_folds
 
 
@@ -29,5 +28,5 @@ def test_each_category_is_spread():
 
 
 def test_unusable_inputs_are_refused():
-    with pytest.raises(DataError, match="F >= 2"):
+    with pytest.raises(ValueError, match="F >= 2"):
         grouped_folds(np.zeros(3, dtype=int), np.zeros(3, dtype=int), 1, np.random.default_rng(0))

@@ -5,28 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from webclean.errors import DataError
 from webclean.ops import memory_counts
 
 COUNTS = arrays(np.int64, st.tuples(st.integers(1, 5), st.integers(1, 6)), elements=st.integers(0, 20))
 
 
-def test_shares_by_hand():
-    counts = np.array([[7, 0], [2, 3], [1, 0]])
-    np.testing.assert_allclose(memory_counts.d_scores(counts)[:, 0], [0.7, 0.2, 0.1])
-    np.testing.assert_allclose(memory_counts.r_scores(counts)[1], [0.4, 0.6])
-
-
 @given(COUNTS)
-def test_shares_match_the_literal_version(counts):
+def test_the_scores_are_the_product_of_the_shares(counts):
     d, r = reference.shares(counts.tolist())
-    np.testing.assert_allclose(memory_counts.d_scores(counts), d)
-    np.testing.assert_allclose(memory_counts.r_scores(counts), r)
-    np.testing.assert_allclose(memory_counts.d_scores(counts).sum(axis=0), 1.0)
-    np.testing.assert_allclose(memory_counts.r_scores(counts).sum(axis=1), 1.0)
-    np.testing.assert_allclose(memory_counts.d_scores(3 * counts), d)
-    product = np.where(counts > 0, d * r, 0.0)
-    np.testing.assert_allclose(memory_counts.prototype_scores(counts), product)
+    np.testing.assert_allclose(memory_counts.prototype_scores(counts), np.where(counts > 0, d * r, 0.0))
 
 
 def test_usefulness_is_one_plus_chi_squared_over_n():
@@ -46,21 +33,10 @@ def test_usefulness_at_its_ends():
     assert memory_counts.usefulness(np.zeros((2, 3))) == 0.0
 
 
-def test_smoothing_pulls_towards_even_shares():
-    d = memory_counts.d_scores(np.array([[8.0], [0.0]]), smoothing=1.0)
-    np.testing.assert_allclose(d[:, 0], [0.9, 0.1])
-
-
-def test_usage_entropy():
-    assert memory_counts.usage_entropy(np.ones(8)) == pytest.approx(np.log(8))
-    assert memory_counts.usage_entropy(np.array([0.0, 3.0])) == 0.0
-    assert memory_counts.usage_entropy(np.zeros(3)) == 0.0
-
-
 @pytest.mark.parametrize(
     ("counts", "words"),
     [(np.zeros(3), "shape"), (np.array([[-1.0]]), "not negative"), (np.zeros((0, 2)), "shape")],
 )
 def test_unusable_counts_are_refused(counts, words):
-    with pytest.raises(DataError, match=words):
-        memory_counts.d_scores(counts)
+    with pytest.raises(ValueError, match=words):
+        memory_counts.prototype_scores(counts)

@@ -41,21 +41,14 @@ def test_the_default_drops_below_one_half_and_keeps_what_nobody_judged():
 def test_one_reason_each_in_the_order_of_precedence():
     yes = np.ones(6, dtype=bool)
     steps = {
-        "status_N": ["truncated", "excluded", "ok", "ok", "ok", "ok"],
-        "override_N": np.asarray([policies.OVERRIDE_DROP, 0, 0, 0, 0, 0]),
+        "status_N": ["excluded", "truncated", "ok", "ok", "ok", "ok"],
         "duplicate_drop_N": yes & [1, 1, 1, 0, 0, 0],
         "conflict_drop_N": yes & [1, 1, 1, 1, 0, 0],
         "against_N": yes & [1, 1, 1, 1, 1, 0],
     }
     assert decide([0.1] * 6, **steps)[1] == [
-        "override", "excluded", "duplicate", "label_conflict", "policy:against", "low_score",
+        "excluded", "bad_file:truncated", "duplicate", "label_conflict", "policy:against", "low_score",
     ]  # fmt: skip
-
-
-def test_a_person_keeps_a_low_score_but_not_a_broken_file():
-    keep = np.full(3, policies.OVERRIDE_KEEP)
-    got = decide([0.1, 0.1, 0.9], status_N=["ok", "corrupt", "ok"], override_N=keep)
-    assert got == ([True, False, True], ["override", "bad_file:corrupt", "override"])
 
 
 def test_target_purity_keeps_the_most_that_reaches_it():
@@ -143,7 +136,6 @@ def crawls(draw):
         "duplicate": column(st.booleans()),
         "conflict": column(st.sampled_from([False, False, True])),
         "against": column(st.sampled_from([False, False, False, True])),
-        "override": column(st.sampled_from([0, 0, 0, 1, -1])),
         "policy": Policy(
             threshold=draw(fractions),
             target_purity=draw(fractions),
@@ -165,7 +157,6 @@ def test_decide_keep_matches_the_slow_reference(crawl):
         duplicate_drop_N=np.asarray(crawl["duplicate"], dtype=bool),
         conflict_drop_N=np.asarray(crawl["conflict"], dtype=bool),
         against_N=np.asarray(crawl["against"], dtype=bool),
-        override_N=np.asarray(crawl["override"], dtype=int),
         policy=crawl["policy"],
     )
     assert (keep, reason) == reference.decide_keep(**crawl)

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from webclean.errors import ConfigError, DataError
 from webclean.ops import roi_weights
 from webclean.ops.roi_weights import Curriculum
 
@@ -79,14 +78,14 @@ def test_curriculum_grows_and_stops_on_a_fall_above_forty():
 
 @pytest.mark.parametrize("score", [np.full((1, 6), np.nan), np.full((1, 6), -1.0), np.zeros((1, 5))])
 def test_unusable_scores_are_refused(score):
-    with pytest.raises(DataError, match=r"scores|shape"):
+    with pytest.raises(ValueError, match=r"scores|shape"):
         roi_weights.select_rois(score, 50, INITIAL)
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(ConfigError, match="share of ROIs"):
+    with pytest.raises(ValueError, match="share of ROIs"):
         roi_weights.num_kept(5, 0)
-    with pytest.raises(ConfigError, match="one of d, r"):
+    with pytest.raises(ValueError, match="one of d, r"):
         roi_weights.slot_scores(np.ones((1, 1)), np.ones((1, 1)), "x")
-    with pytest.raises(ConfigError, match="curriculum"):
+    with pytest.raises(ValueError, match="curriculum"):
         Curriculum(start=50, last=40)

@@ -28,8 +28,8 @@ def crawl() -> list[Row]:
         Row("b/both1.jpg", "dog", 0.8, group=2),
         Row("b/both2.jpg", "cat", 0.6, group=2),
         Row("b/test.jpg", "dog", 0.9, against="test/1.jpg"),
-        Row("b/forced.jpg", "dog", 0.1, override=True),
-        Row("c/one.jpg", "cat", 0.95, override=False),
+        Row("b/sure.jpg", "dog", 0.98),
+        Row("c/one.jpg", "cat", 0.95, status="excluded"),
         Row("d/one.jpg", "cat", float("nan")),
     ]  # fmt: skip
 
@@ -49,14 +49,14 @@ def dropped(out):
         return {row["source_key"]: row["reason"] for row in csv.DictReader(file)}
 
 
-KEPT = {"a/one.jpg", "a/two.aspx", "b/copy1.jpg", "b/both1.jpg", "b/forced.jpg", "d/one.jpg"}
+KEPT = {"a/one.jpg", "a/two.aspx", "b/copy1.jpg", "b/both1.jpg", "b/sure.jpg", "d/one.jpg"}
 LEFT = {
     "a/low.jpg": "low_score",
     "a/gone.jpg": "bad_file:missing",
     "b/copy2.jpg": "duplicate",
     "b/both2.jpg": "label_conflict",
     "b/test.jpg": "policy:against",
-    "c/one.jpg": "override",
+    "c/one.jpg": "excluded",
 }
 
 
@@ -181,7 +181,7 @@ def test_relabelling_moves_what_is_clearly_something_else(context, tmp_path):
     ("values", "gone"),
     [
         ({"threshold": 0.85}, {"a/two.aspx", "b/copy1.jpg", "b/both1.jpg"}),
-        ({"target_purity": 0.85}, {"b/copy1.jpg", "b/both1.jpg"}),
+        ({"target_purity": 0.85}, {"b/copy1.jpg"}),
         ({"keep_fraction": 0.5}, {"b/copy1.jpg", "d/one.jpg"}),
         ({"max_per_category": 1}, {"a/two.aspx", "d/one.jpg", "b/copy1.jpg", "b/both1.jpg"}),
     ],
@@ -189,6 +189,11 @@ def test_relabelling_moves_what_is_clearly_something_else(context, tmp_path):
 def test_policies_by_flag(context, tmp_path, values, gone):
     export.run(ExportConfig(to="csv", **values), context, tmp_path / "out")
     assert set(table(tmp_path / "out")) == KEPT - gone
+
+
+def test_the_highest_threshold_leaves_what_nobody_judged(context, tmp_path):
+    export.run(ExportConfig(threshold=1.0, drop_duplicates=False), context, tmp_path / "out")
+    assert set(table(tmp_path / "out")) == {"d/one.jpg"}
 
 
 def test_copies_are_kept_on_demand(context, tmp_path):
@@ -218,13 +223,9 @@ def test_a_source_that_changed_stops_the_export_and_leaves_nothing(context, tmp_
         ({"to": "csv", "embed": True}, "--embed goes with"),
         ({"to": "parquet", "embed": True, "images": "copy"}, "leave out --images copy"),
         ({"min_per_category": 3, "max_per_category": 2}, "max_per_category"),
-        ({"threshold": 1.0, "drop_duplicates": False}, None),
     ],
 )
 def test_flags_that_do_not_go_together(context, tmp_path, values, text):
-    if text is None:
-        export.run(ExportConfig(**values), context, tmp_path / "out")
-        return
     with pytest.raises(ConfigError, match=text):
         export.run(ExportConfig(**values), context, tmp_path / "out")
 

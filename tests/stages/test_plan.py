@@ -89,7 +89,7 @@ def test_weight_runs_its_stages_in_order_and_then_skips_them(tmp_path, monkeypat
 def test_rounds_judge_again_and_stop_when_little_changes(tmp_path, monkeypatch):
     made = JudgedRun(tmp_path, reference.world(N, C, 0.25))
     stubs = Stubs(made, monkeypatch)
-    stages = [o.stage for o in stubs.weight(weight_rounds=4, rounds=4, round_tolerance=0.9)]
+    stages = [o.stage for o in stubs.weight(rounds=4, round_tolerance=0.9)]
     assert stages.count("judge-image") == 2
     assert any("rounds stop here" in note for note in made.notes)
     assert plan.last_round(made.context) == 2

@@ -215,6 +215,19 @@ def test_a_head_on_random_features_is_refused(crawl):
         train.run(TrainConfig(**(SMALL | {"tune": "head"})), run.ctx)
 
 
+@pytest.mark.parametrize("proposals", ["grid", "none"])
+def test_a_side_that_the_small_network_cannot_halve_is_refused_before_an_image_is_read(
+    crawl, monkeypatch, proposals
+):
+    monkeypatch.setattr(pixels, "square_cache", None)
+    config = TrainConfig(**SMALL | {"image_side": 100, "proposals": proposals})
+    with pytest.raises(
+        ConfigError, match=r"\[train\] image_side must be a multiple of 16 .*got 100"
+    ) as caught:
+        train.run(config, crawl().ctx)
+    assert "--image-side 96 or 112" in caught.value.hint
+
+
 def test_a_stored_model_says_the_same(crawl, tmp_path):
     run = crawl()
     train.run(TrainConfig(**SMALL), run.ctx)

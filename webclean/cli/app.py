@@ -14,6 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from webclean.cli import console
 from webclean.cli.commands import COMMANDS, Command
 from webclean.errors import StorageFullError, WebcleanError
 
@@ -135,10 +136,7 @@ def _bug() -> int:
 
 
 def _fail(error: WebcleanError) -> int:
-    text = f"error[{error.reference}]: {error}"
-    # Paths and titles come from the crawl: control characters must not reach the terminal.
-    clean = "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
-    sys.stderr.write(clean.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+    console.note(f"error[{error.reference}]: {error}")
     return error.exit_code
 
 

@@ -6,17 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from webclean.errors import WebcleanError
-
 T = TypeVar("T")
 U = TypeVar("U")
-
-
-class WorkerCrashedError(WebcleanError):
-    """A worker process died (a crash in a decoder, or out of memory) on one item."""
-
-    exit_code = 5
-    reference = "worker-crashed"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from webclean.engines.base import Crash, Engine, WorkerCrashedError
+from webclean.engines.base import Crash, Engine
+from webclean.errors import WorkerCrashedError
 
 T = TypeVar("T")
 U = TypeVar("U")

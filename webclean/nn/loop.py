@@ -16,8 +16,6 @@ from webclean.io import checkpoints
 from webclean.io.run_dir import RunDir
 from webclean.nn.somnet import BagBatch
 
-SCHEDULES = ("cosine", "constant")
-
 
 class Learner(Protocol):
     """What the loop asks of a method; its state lives in the network."""

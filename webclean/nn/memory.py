@@ -25,6 +25,9 @@ VALUE_UPDATES = ("counts", "gradient")
 # A saturated softmax gets no gradient: logits stay inside +-6, so a slot can still change its mind.
 LOGIT_LIMIT = 6.0
 
+# (Running) visits below which a slot has d = 1 / C and a prototypical score of 0.
+_MIN_VISITS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryOptions:
@@ -36,8 +39,6 @@ class MemoryOptions:
         key_update: `means` = running means; `gradient` = by L_SOM-key; `kmeans` = set from outside.
         value_update: `counts` = running counts, the losses' exact optimum; `gradient` = by the losses.
         decay: share of the running counts and of a winner's running mean that one update keeps.
-        smoothing: Laplace count added to each category when d and r are read off the counts.
-        min_visits: a slot with fewer (running) visits has d = 1 / C and a prototypical score of 0.
     """
 
     side: int = 8
@@ -45,8 +46,6 @@ class MemoryOptions:
     key_update: str = "means"
     value_update: str = "counts"
     decay: float = 0.99
-    smoothing: float = 0.0
-    min_visits: float = 1.0
 
     def __post_init__(self) -> None:
         if self.key_update not in KEY_UPDATES or self.value_update not in VALUE_UPDATES:
@@ -108,17 +107,17 @@ class SelfOrganizingMemory(nn.Module):
         """Discriminative scores; columns (slots) sum to 1. eq. 8 or, by counts, eq. 7."""
         if self.options.value_update == "gradient":
             return torch.softmax(self.d_logits_CK, dim=0)
-        return _shares(self.counts_CK, self.options.smoothing, dim=0)
+        return _shares(self.counts_CK, dim=0)
 
     def r_CK(self) -> Tensor:
         """Representative scores; rows (categories) sum to 1."""
         if self.options.value_update == "gradient":
             return torch.softmax(self.r_logits_CK, dim=1)
-        return _shares(self.counts_CK, self.options.smoothing, dim=1)
+        return _shares(self.counts_CK, dim=1)
 
     def is_used_K(self) -> Tensor:
         """Slots that had enough visits for their values to mean something, bool (K,)."""
-        return self.visits_K >= self.options.min_visits
+        return self.visits_K >= _MIN_VISITS
 
     @torch.no_grad()
     def scores(self) -> tuple[Tensor, Tensor]:
@@ -186,8 +185,7 @@ class SelfOrganizingMemory(nn.Module):
         self._count(winner_B, category_B)
 
 
-def _shares(counts_CK: Tensor, smoothing: float, dim: int) -> Tensor:
-    counts = counts_CK + smoothing
-    total = counts.sum(dim=dim, keepdim=True)
-    even = torch.full_like(counts, 1.0 / counts.shape[dim])
-    return torch.where(total > 0, counts / torch.where(total > 0, total, torch.ones_like(total)), even)
+def _shares(counts_CK: Tensor, dim: int) -> Tensor:
+    total = counts_CK.sum(dim=dim, keepdim=True)
+    even = torch.full_like(counts_CK, 1.0 / counts_CK.shape[dim])
+    return torch.where(total > 0, counts_CK / torch.where(total > 0, total, torch.ones_like(total)), even)

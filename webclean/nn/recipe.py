@@ -17,7 +17,7 @@ from webclean.config import TrainConfig, from_mapping
 from webclean.errors import ArtifactInvalidError, ConfigError
 from webclean.io import checkpoints
 from webclean.io.run_dir import RunDir
-from webclean.nn import backbones
+from webclean.nn import backbones, small
 from webclean.nn.backbones import Backbone, BackboneSpec
 from webclean.nn.loop import LoopOptions
 from webclean.nn.memory import MemoryOptions, SelfOrganizingMemory
@@ -82,12 +82,20 @@ def decide(config: TrainConfig, spec: BackboneSpec, median_side: float, seed: in
         seed: of random proposals.
 
     Raises:
-        ConfigError: only a head shall learn, on a network without weights.
+        ConfigError: only a head shall learn, on a network without weights; or a side that the small network
+            cannot halve.
     """
     if config.tune == "head" and not spec.has_weights:
         raise ConfigError(
             f"[train] tune head needs pretrained weights, and {spec}",
             hint="name weights with --weights, or --tune all to learn the backbone from scratch",
+        )
+    if spec.name == backbones.SMALL and config.image_side is not None and config.image_side % small.STRIDE:
+        below = config.image_side // small.STRIDE * small.STRIDE
+        raise ConfigError(
+            f"[train] image_side must be a multiple of {small.STRIDE} for the backbone {backbones.SMALL};"
+            f" got {config.image_side}",
+            hint=f"for example --image-side {below} or {below + small.STRIDE}, or another --backbone",
         )
     automatic = spec.has_weights and default_device().type == "cpu"
     frozen = {"head": True, "all": False, "auto": automatic}[config.tune]

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from webclean.config import FoldsConfig
 from webclean.io import checkpoints
 from webclean.io.run_dir import RunDir
-from webclean.nn.small import SmallClassifier
+from webclean.nn.small import STRIDE, SmallClassifier
 from webclean.nn.threads import default_device, repeatable
 
 _NUM_THREADS = 2  # part of the result, like the seed; two is what the smallest machines have
@@ -55,7 +55,7 @@ def fold_predictions(
     The same inputs and seed give the same bytes on the same machine, also after a kill and resume.
 
     Args:
-        images_NSSC: uint8, may be a memory map; S is a multiple of 16.
+        images_NSSC: uint8, may be a memory map; S is a multiple of `STRIDE`.
         label_N: crawled categories, 0 .. C-1.
         fold_N: fold of each image, 0 .. F-1 with F >= 2; members of a duplicate group must share one.
         num_categories: C.
@@ -111,8 +111,10 @@ def _check(
     weight_N: NDArray[np.float64] | None,
 ) -> int:
     num = len(images_NSSC)
-    if images_NSSC.ndim != 4 or images_NSSC.shape[3] != 3 or images_NSSC.shape[1] % 16:
-        raise ValueError(f"images must be (N, S, S, 3) with S a multiple of 16; got {images_NSSC.shape}")
+    if images_NSSC.ndim != 4 or images_NSSC.shape[3] != 3 or images_NSSC.shape[1] % STRIDE:
+        raise ValueError(
+            f"images must be (N, S, S, 3) with S a multiple of {STRIDE}; got {images_NSSC.shape}"
+        )
     if (
         label_N.shape != (num,)
         or fold_N.shape != (num,)

@@ -3,9 +3,11 @@
 # N images, D feature dims, H W map cells
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+STRIDE = 16
+"""Sides of the input are multiples of it: a shortcut's pooling and the convolution beside it then halve alike."""
 
 _STAGES = 4
 
@@ -59,7 +61,7 @@ class SmallNet(nn.Module):
         self.dim = dim
 
     def forward(self, inputs_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """The last map (N, D, H/16, W/16) and its mean (N, D); sides are multiples of 16."""
+        """The last map (N, D, H/16, W/16) and its mean (N, D); sides are multiples of `STRIDE`."""
         map_NDHW = F.relu(self.norm(self.body(self.stem(inputs_NCHW))))
         return map_NDHW, map_NDHW.mean(dim=(2, 3))
 
@@ -76,8 +78,3 @@ class SmallClassifier(nn.Module):
         """Logits (N, C)."""
         logits: Tensor = self.head(self.net(inputs_NCHW)[1])
         return logits
-
-
-def num_weights(module: nn.Module) -> int:
-    """Trained numbers of a network."""
-    return sum(torch.numel(p) for p in module.parameters())

@@ -63,7 +63,6 @@ class SomnetOptions:
         warmup_epochs: epochs on whole images only (initial weights), the memory's last.
         memory_epochs: of the warm-up, the last ones, in which the memory learns as well.
         epochs_per_round: epochs between two steps of the curriculum.
-        epochs: all epochs at most.
         head_l2: weight of half the squared norm of the classifier.
         normalised: whether a batch's loss is divided by its weights' sum or by its size.
         kmeans: refit the keys by K-means after each epoch instead of learning them.
@@ -78,7 +77,6 @@ class SomnetOptions:
     warmup_epochs: int = 2
     memory_epochs: int = 2
     epochs_per_round: int = 1
-    epochs: int = 8
     head_l2: float = 0.0
     normalised: bool = True
     kmeans: bool = False

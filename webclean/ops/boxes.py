@@ -5,22 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from webclean.errors import DataError
-
 
 def check_boxes(boxes_R4: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the boxes as float64 (R, 4).
 
     Raises:
-        DataError: wrong shape, a number that is not finite, or a box without area.
+        ValueError: wrong shape, a number that is not finite, or a box without area.
     """
     boxes = np.asarray(boxes_R4, dtype=np.float64)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise DataError(f"boxes must have shape (R, 4); got {boxes.shape}")
+        raise ValueError(f"boxes must have shape (R, 4); got {boxes.shape}")
     if not np.isfinite(boxes).all():
-        raise DataError("a box holds a number that is not finite")
+        raise ValueError("a box holds a number that is not finite")
     if (boxes[:, 2:] <= boxes[:, :2]).any():
-        raise DataError("a box has no area; boxes are x0, y0, x1, y1")
+        raise ValueError("a box has no area; boxes are x0, y0, x1, y1")
     return boxes
 
 
@@ -36,13 +34,6 @@ def to_pixels(shares_R4: NDArray[np.float64], width: float, height: float) -> ND
     return check_boxes(shares_R4) * np.array([width, height, width, height], dtype=np.float64)
 
 
-def mirrored(shares_R4: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same boxes on the image flipped left to right; coordinates are shares of the edges."""
-    boxes = check_boxes(shares_R4).copy()
-    boxes[:, [0, 2]] = 1.0 - boxes[:, [2, 0]]
-    return boxes
-
-
 def area_scores(boxes_R4: NDArray[np.float64]) -> NDArray[np.float64]:
     """SOMNet's area score: area by the largest proposal's area; row 0, the whole image, gets 1.
 
@@ -50,11 +41,11 @@ def area_scores(boxes_R4: NDArray[np.float64]) -> NDArray[np.float64]:
         sigma_R, float64 in (0, 1].
 
     Raises:
-        DataError: no box at all, or boxes that are not usable.
+        ValueError: no box at all, or boxes that are not usable.
     """
     area = areas(boxes_R4)
     if not len(area):
-        raise DataError("an image has at least one ROI: itself")
+        raise ValueError("an image has at least one ROI: itself")
     scores = np.ones_like(area)
     if len(area) > 1:
         scores[1:] = area[1:] / area[1:].max()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from webclean.errors import DataError
-
 
 def grouped_folds(
     category_N: NDArray[np.int64],
@@ -28,10 +26,10 @@ def grouped_folds(
         fold_N, int64 in 0..F-1.
 
     Raises:
-        DataError: shapes differ or fewer than two folds.
+        ValueError: shapes differ or fewer than two folds.
     """
     if category_N.shape != group_N.shape or num_folds < 2:
-        raise DataError(f"folds need labels and groups of one shape and F >= 2; got {num_folds}")
+        raise ValueError(f"folds need labels and groups of one shape and F >= 2; got {num_folds}")
     alone = group_N < 0
     key_N = np.where(alone, np.arange(len(group_N)) + group_N.max(initial=-1) + 1, group_N)
     _, first_G, member_N = np.unique(key_N, return_index=True, return_inverse=True)

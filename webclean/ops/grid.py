@@ -8,8 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from webclean.errors import ConfigError
-
 
 def torus_distance(side: int) -> NDArray[np.int64]:
     """Length of the shortest path between every two slots: the wrapped Manhattan distance.
@@ -21,10 +19,10 @@ def torus_distance(side: int) -> NDArray[np.int64]:
         geo_KK, int64, K = side * side; symmetric, zero diagonal, at most 2 * (side // 2).
 
     Raises:
-        ConfigError: side is below 1.
+        ValueError: side is below 1.
     """
     if side < 1:
-        raise ConfigError(f"a grid needs at least one slot along its edge; got {side}")
+        raise ValueError(f"a grid needs at least one slot along its edge; got {side}")
     step = np.abs(np.arange(side)[:, None] - np.arange(side)[None, :])
     wrapped = np.minimum(step, side - step)
     geo = wrapped[:, None, :, None] + wrapped[None, :, None, :]
@@ -42,9 +40,9 @@ def neighbour_weights(side: int, radius: int) -> NDArray[np.float64]:
         eta_KK, float64; row z holds the weights of an update whose winner is z.
 
     Raises:
-        ConfigError: side is below 1 or radius below 0.
+        ValueError: side is below 1 or radius below 0.
     """
     if radius < 0:
-        raise ConfigError(f"a neighbourhood radius cannot be negative; got {radius}")
+        raise ValueError(f"a neighbourhood radius cannot be negative; got {radius}")
     geo = torus_distance(side)
     return np.where(geo <= radius, 1.0 / (1.0 + geo), 0.0)

@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-MATRICES: Final = ("relation", "keywords")
 NORMS: Final = ("softmax", "l2")
 
 _TINY: Final = 1e-300  # keeps log finite at a probability of exactly 0; far below any float32
@@ -44,11 +43,6 @@ class MatchMatrix:
             at = np.minimum(np.searchsorted(self.key_P, key), len(self.key_P) - 1)
             found = np.where(self.key_P[at] == key, self.value_P[at], 0.0)
         return np.where(same, 1.0, found)
-
-    @property
-    def num_pairs(self) -> int:
-        """How many ordered pairs of different categories match at all."""
-        return int(np.count_nonzero(self.key_P // self.num_categories != self.key_P % self.num_categories))
 
 
 def match_matrix(
@@ -229,22 +223,3 @@ def dense_predictions(
     num_other_N = other_NC.sum(axis=1)
     share_N = np.where(num_other_N > 0, rest_N / np.maximum(num_other_N, 1), 0.0)
     return np.where(other_NC, share_N[:, None], p_NC)
-
-
-def distance_weight(distance_N: NDArray[np.float64], *, alpha: float, beta: float) -> NDArray[np.float64]:
-    """SINet's weight max(0, alpha - distance)^beta: 0 from distance alpha on.
-
-    The difference is cut at 0 before the power: a negative number to a broken power is NaN, and 0 to
-    the power 0 would be 1.
-
-    Raises:
-        ValueError: alpha is not above 0, or beta is negative.
-
-    SINet's prototype weight (docs/papers.md).
-    """
-    if not alpha > 0:
-        raise ValueError(f"alpha must be above 0; got {alpha}")
-    if not beta >= 0:
-        raise ValueError(f"beta must be at least 0; got {beta}")
-    nearness_N = np.maximum(0.0, alpha - distance_N)
-    return np.where(nearness_N > 0, nearness_N**beta, 0.0)

@@ -1,4 +1,4 @@
-"""d- and r-scores of the memory from counts, and what they say of its use.
+"""What the counts of the memory say of its use.
 
 n_{y,l} = training bags of category y whose winner is slot l (SOMNet, section 3.3.2; supplement eq. 7).
 # C categories, K slots
@@ -9,40 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from webclean.errors import DataError
-
 
 def _check_counts(counts_CK: NDArray[np.float64]) -> NDArray[np.float64]:
     counts = np.asarray(counts_CK, dtype=np.float64)
     if counts.ndim != 2 or not counts.size:
-        raise DataError(f"counts must have shape (C, K); got {counts.shape}")
+        raise ValueError(f"counts must have shape (C, K); got {counts.shape}")
     if not (np.isfinite(counts) & (counts >= 0)).all():
-        raise DataError("counts must be finite and not negative")
+        raise ValueError("counts must be finite and not negative")
     return counts
-
-
-def d_scores(counts_CK: NDArray[np.float64], smoothing: float = 0.0) -> NDArray[np.float64]:
-    """Discriminative scores: the share of a category inside a slot; columns sum to 1.
-
-    Supplement eq. 7 with Laplace smoothing: (n + smoothing) / sum over categories. A slot that was
-    never visited has 1 / C for each category.
-    """
-    counts = _check_counts(counts_CK) + smoothing
-    total_K = counts.sum(axis=0, keepdims=True)
-    share: NDArray[np.float64] = np.where(
-        total_K > 0, counts / np.where(total_K > 0, total_K, 1.0), 1.0 / len(counts)
-    )
-    return share
-
-
-def r_scores(counts_CK: NDArray[np.float64], smoothing: float = 0.0) -> NDArray[np.float64]:
-    """Representative scores: the share of a slot inside a category; rows sum to 1.
-
-    Row form of supplement eq. 8; a category without bags has 1 / K in each slot.
-    """
-    counts = _check_counts(counts_CK)
-    share: NDArray[np.float64] = d_scores(counts.T, smoothing).T
-    return share
 
 
 def prototype_scores(counts_CK: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -56,13 +30,3 @@ def prototype_scores(counts_CK: NDArray[np.float64]) -> NDArray[np.float64]:
 def usefulness(counts_CK: NDArray[np.float64]) -> float:
     """Sum of S = 1 + chi^2 / N of the table: 1 for a useless memory, at most min(C, K); 0 without bags."""
     return float(prototype_scores(counts_CK).sum())
-
-
-def usage_entropy(visits_K: NDArray[np.float64]) -> float:
-    """Entropy of the slots' use in nats; log K when all are used alike, 0 without visits."""
-    visits = np.asarray(visits_K, dtype=np.float64)
-    total = visits.sum()
-    if total <= 0:
-        return 0.0
-    share = visits[visits > 0] / total
-    return float(-(share * np.log(share)).sum())

@@ -1,4 +1,4 @@
-"""Which images are kept, and the one reason of each image that is not (design: default policy, keepers).
+"""Which images are kept, and the one reason of each image that is not.
 
 Shapes: N images. Scores are P(label right) in [0, 1]; NaN says that nothing is known of an image.
 Ties are broken by index, that is by source_key, so that the answer depends on no order of work.
@@ -22,8 +22,6 @@ NO_EVIDENCE = 0.5
 
 NO_GROUP = -1
 """Group of an image that has no copy."""
-
-OVERRIDE_NONE, OVERRIDE_KEEP, OVERRIDE_DROP = 0, 1, -1
 
 _AGAINST = f"{schema.REASON_POLICY}:against"
 _TARGET_PURITY = f"{schema.REASON_POLICY}:target-purity"
@@ -74,7 +72,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """keep_N: bool (N,); reason_N: str (N,), `ok` or `override` where kept."""
+    """keep_N: bool (N,); reason_N: str (N,), `ok` where kept."""
 
     keep_N: Bools
     reason_N: NDArray[np.str_]
@@ -188,13 +186,11 @@ def decide_keep(
     conflict_drop_N: Bools,
     against_N: Bools,
     policy: Policy,
-    override_N: Ints | None = None,
 ) -> Verdicts:
     """Keep or drop each image, with one reason each.
 
-    The first of these that holds is the reason: `override` (a person said so), `excluded`,
-    `bad_file:<status>`, `duplicate`, `label_conflict`, `policy:against`, `low_score` (under
-    `policy.threshold`), `policy:<name>`, `ok`. A person cannot keep a file that does not decode.
+    The first of these that holds is the reason: `excluded`, `bad_file:<status>`, `duplicate`,
+    `label_conflict`, `policy:against`, `low_score` (under `policy.threshold`), `policy:<name>`, `ok`.
     Images with no evidence (NaN) fall under no threshold and no purity target.
 
     Args:
@@ -205,7 +201,6 @@ def decide_keep(
         conflict_drop_N: bool (N,), copies across categories that give way.
         against_N: bool (N,), copies of the images the crawl was compared against.
         policy: the rules.
-        override_N: int (N,), `OVERRIDE_KEEP`, `OVERRIDE_DROP` or `OVERRIDE_NONE`; None = no override.
 
     Raises:
         ValueError: the lengths differ.
@@ -218,22 +213,14 @@ def decide_keep(
         conflict_drop_N=conflict_drop_N,
         against_N=against_N,
     )
-    if override_N is None:
-        override_N = np.zeros(num_images, dtype=np.int8)
-    _same_length(clean_score_N=clean_score_N, override_N=override_N)
-
     status = np.asarray(status_N, dtype=np.str_)
     is_excluded_N = status == "excluded"
     is_bad_N = (status != schema.STATUS_OK) & ~is_excluded_N
-    is_usable_N = ~(is_excluded_N | is_bad_N)
-    forced_N = (override_N == OVERRIDE_DROP) | ((override_N == OVERRIDE_KEEP) & is_usable_N)
-
     reason_N = np.full(num_images, schema.REASON_OK, dtype=object)
 
     def mark(where_N: Bools, reason: str) -> None:
         reason_N[np.asarray(where_N, dtype=bool) & (reason_N == schema.REASON_OK)] = reason
 
-    mark(forced_N, schema.REASON_OVERRIDE)
     mark(is_excluded_N, schema.REASON_EXCLUDED)
     for word in np.unique(status[is_bad_N]):
         mark(status == word, f"{schema.REASON_BAD_FILE}:{word}")
@@ -245,7 +232,6 @@ def decide_keep(
 
     # From here on only scores speak, so what they drop is what `min_per_category` may give back.
     eligible_N = reason_N == schema.REASON_OK
-    chosen_N = (override_N == OVERRIDE_KEEP) & is_usable_N
     if policy.threshold is not None:
         mark(clean_score_N < policy.threshold, schema.REASON_LOW_SCORE)
     if policy.keep_fraction is not None:
@@ -255,19 +241,16 @@ def decide_keep(
         within_N = reason_N == schema.REASON_OK
         mark(within_N & ~_purest(clean_score_N, within_N, policy.target_purity), _TARGET_PURITY)
     if policy.max_per_category is not None:
-        # A person's choices count, and stay.
-        room_N = policy.max_per_category - _category_sizes(category_N, chosen_N)
-        within_N = reason_N == schema.REASON_OK
-        mark(_position_in_category(clean_score_N, category_N, within_N) >= room_N, _MAX_PER_CATEGORY)
+        place_N = _position_in_category(clean_score_N, category_N, reason_N == schema.REASON_OK)
+        mark(place_N >= policy.max_per_category, _MAX_PER_CATEGORY)
     if policy.min_per_category > 0:
-        kept_N = (reason_N == schema.REASON_OK) | chosen_N
+        kept_N = reason_N == schema.REASON_OK
         given_up_N = eligible_N & ~kept_N
         missing_N = policy.min_per_category - _category_sizes(category_N, kept_N)
         back_N = given_up_N & (_position_in_category(clean_score_N, category_N, given_up_N) < missing_N)
         reason_N[back_N] = schema.REASON_OK
 
-    keep_N = (reason_N == schema.REASON_OK) | (chosen_N & forced_N)
-    return Verdicts(keep_N.astype(bool), reason_N.astype(np.str_))
+    return Verdicts((reason_N == schema.REASON_OK).astype(bool), reason_N.astype(np.str_))
 
 
 def net_weight(clean_score_N: Floats) -> Floats:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from webclean.errors import ConfigError
-
 WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)
 
 # (windows along one edge, their edge as a share of the image's): overlapping halves, thirds and details.
@@ -27,12 +25,12 @@ def grid_rois(scales: tuple[tuple[int, float], ...] = SCALES) -> NDArray[np.floa
         rois_R4, float64 (1 + sum n * n, 4), row-major inside a scale.
 
     Raises:
-        ConfigError: a scale out of range.
+        ValueError: a scale out of range.
     """
     rois = [WHOLE_IMAGE]
     for num, edge in scales:
         if num < 1 or not 0.0 < edge <= 1.0:
-            raise ConfigError(f"a scale needs n >= 1 and 0 < edge <= 1; got {(num, edge)}")
+            raise ValueError(f"a scale needs n >= 1 and 0 < edge <= 1; got {(num, edge)}")
         starts = np.linspace(0.0, 1.0 - edge, num) if num > 1 else np.array([(1.0 - edge) / 2])
         rois += [(float(x), float(y), float(x) + edge, float(y) + edge) for y in starts for x in starts]
     return np.minimum(np.array(rois, dtype=np.float64), 1.0)
@@ -45,10 +43,10 @@ def random_rois(num: int, rng: np.random.Generator, smallest: float = 0.25) -> N
         rois_R4, float64 (1 + num, 4).
 
     Raises:
-        ConfigError: num is negative or smallest outside (0, 0.8).
+        ValueError: num is negative or smallest outside (0, 0.8).
     """
     if num < 0 or not 0.0 < smallest < 0.8:
-        raise ConfigError(f"random windows need num >= 0 and 0 < smallest < 0.8; got {num}, {smallest}")
+        raise ValueError(f"random windows need num >= 0 and 0 < smallest < 0.8; got {num}, {smallest}")
     edges_R2 = rng.uniform(smallest, 0.8, size=(num, 2))
     corners_R2 = rng.uniform(0.0, 1.0, size=(num, 2)) * (1.0 - edges_R2)
     windows = np.concatenate([corners_R2, np.minimum(corners_R2 + edges_R2, 1.0)], axis=1)

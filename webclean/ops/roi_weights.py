@@ -10,8 +10,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from webclean.errors import ConfigError, DataError
-
 ROI_SCORES = ("d", "r", "d*r")
 
 
@@ -26,10 +24,10 @@ def num_kept(num_rois: int, percent: float) -> int:
     """ROIs of a bag that stay: max(1, ceil(p * M / 100)).
 
     Raises:
-        ConfigError: percent outside (0, 100].
+        ValueError: percent outside (0, 100].
     """
     if not 0.0 < percent <= 100.0:
-        raise ConfigError(f"the share of ROIs that is kept lies above 0 and at most 100 %; got {percent}")
+        raise ValueError(f"the share of ROIs that is kept lies above 0 and at most 100 %; got {percent}")
     # Rounded first: 0.1 * 40 * 100 / 100 must not become 4.000000000000001 and then 5.
     return max(1, math.ceil(round(percent * num_rois / 100.0, 9)))
 
@@ -40,10 +38,10 @@ def slot_scores(
     """S_{y,l}: prototypical score d * r, or one of its factors (ablation), float64 (C, K).
 
     Raises:
-        ConfigError: an unknown kind.
+        ValueError: an unknown kind.
     """
     if kind not in ROI_SCORES:
-        raise ConfigError(f"ROI score must be one of {', '.join(ROI_SCORES)}; got {kind!r}")
+        raise ValueError(f"ROI score must be one of {', '.join(ROI_SCORES)}; got {kind!r}")
     return np.asarray({"d": d_CK, "r": r_CK, "d*r": np.multiply(d_CK, r_CK)}[kind], dtype=np.float64)
 
 
@@ -61,13 +59,13 @@ def select_rois(
         weight_BM, float64, >= 0, rows sum to 1.
 
     Raises:
-        DataError: shapes differ, or a score is negative or not finite.
+        ValueError: shapes differ, or a score is negative or not finite.
     """
     score = np.asarray(score_BM, dtype=np.float64)
     if score.ndim != 2 or fallback_M.shape != score.shape[1:]:
-        raise DataError(f"scores {score.shape} and fallback {fallback_M.shape} differ in shape")
+        raise ValueError(f"scores {score.shape} and fallback {fallback_M.shape} differ in shape")
     if not (np.isfinite(score) & (score >= 0)).all():
-        raise DataError("ROI scores must be finite and not negative")
+        raise ValueError("ROI scores must be finite and not negative")
     keep = num_kept(score.shape[1], percent)
     top_BM = np.argsort(-score, axis=1, kind="stable")[:, :keep]
     kept = np.zeros_like(score)
@@ -90,7 +88,7 @@ class Curriculum:
         self, start: float = 10.0, step: float = 5.0, last: float = 100.0, stop_above: float = 40.0
     ) -> None:
         if not 0 < start <= last <= 100 or step < 0:
-            raise ConfigError(
+            raise ValueError(
                 f"the curriculum needs 0 < start <= last <= 100 and step >= 0; got {start}, {step}, {last}"
             )
         self.start, self.step, self.last, self.stop_above = start, step, last, stop_above

@@ -7,7 +7,7 @@ from typing import Any
 
 _CORE = (
     ("torch", "torch"), ("torchvision", "torchvision"), ("sentence-transformers", "sentence_transformers"),
-    ("nltk", "nltk"), ("pandas", "pandas"), ("pyarrow", "pyarrow"), ("pillow", "PIL"), ("faiss-cpu", "faiss"),
+    ("nltk", "nltk"), ("pyarrow", "pyarrow"), ("pillow", "PIL"), ("faiss-cpu", "faiss"),
     ("scikit-learn", "sklearn"), ("safetensors", "safetensors"), ("fsspec", "fsspec"),
 )  # fmt: skip
 _EXTRAS = (("timm", "timm", "offline"), ("s3fs", "s3fs", "s3"), ("gcsfs", "gcsfs", "gcs"))

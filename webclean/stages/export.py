@@ -216,11 +216,6 @@ def _choose(
     was_kept_N = keep_N
     changed_N = np.zeros(len(image_ids), dtype=bool)
     if policy != decided_by or config.relabel:
-        override_N = np.where(
-            reason_N == schema.REASON_OVERRIDE,
-            np.where(keep_N, policies.OVERRIDE_KEEP, policies.OVERRIDE_DROP),
-            policies.OVERRIDE_NONE,
-        )
         if config.relabel:
             id_of = {name: code for code, name in categories.name_of.items()}
             names = decisions.column(schema.SUGGESTED_CATEGORY).to_pylist()
@@ -231,10 +226,8 @@ def _choose(
                 floats(decisions.column(schema.SUGGESTED_PROBABILITY)),
                 threshold=config.relabel_threshold,
             )
-            # What a person has looked at is not moved by a model.
-            changed_N = moved.changed_N & (override_N == policies.OVERRIDE_NONE)
-            category_N = np.where(changed_N, moved.category_N, category_N)
-            clean_score_N = np.where(changed_N, moved.clean_score_N, clean_score_N)
+            category_N = moved.category_N.astype(np.int64)
+            clean_score_N, changed_N = moved.clean_score_N, moved.changed_N
         status = images.column(schema.STATUS).to_pylist()
         settled, against_N = _settle(run, image_ids, status, category_N, clean_score_N)
         verdicts = policies.decide_keep(
@@ -245,7 +238,6 @@ def _choose(
             settled.conflict_drop_N,
             against_N,
             policy,
-            override_N,
         )
         keep_N, reason_N = verdicts.keep_N, verdicts.reason_N
     weight_N = policies.export_weights(decided_N, was_kept_N & ~changed_N, clean_score_N)

@@ -360,7 +360,7 @@ def _write_rois(
         judged = judge(nets.whole, rows, images, crawl.category_N[span])
         score_NR = slot_scores(judged.d_NR, judged.r_NR, config.roi_score) * area_R
         num_rois = len(plan.rois_R4)
-        box_NR4 = plan.rois_R4[None] * np.tile(crawl.size_N2[span], (1, 2))[:, None, :]
+        box_NR4 = np.stack([boxes.to_pixels(plan.rois_R4, *size) for size in crawl.size_N2[span].tolist()])
         data: dict[str, Any] = {
             schema.IMAGE_ID: np.repeat(np.array(crawl.image_ids[span], dtype=object), num_rois),
             schema.ROI: np.tile(np.arange(num_rois, dtype=np.int32), len(images)),
