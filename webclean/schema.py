@@ -64,6 +64,7 @@ def model_predictions_path(name: str) -> str:
 
 # ---------------------------------------------------------------- vocabularies
 STATUS_OK: Final = "ok"
+STATUS_EXCLUDED: Final = "excluded"
 STATUSES: Final = (
     "ok", "missing", "empty", "unreadable", "not_image", "truncated", "corrupt", "too_large",
     "timeout", "crashed", "unsupported", "not_downloaded", "excluded",

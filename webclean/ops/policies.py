@@ -214,16 +214,13 @@ def decide_keep(
         against_N=against_N,
     )
     status = np.asarray(status_N, dtype=np.str_)
-    is_excluded_N = status == "excluded"
-    is_bad_N = (status != schema.STATUS_OK) & ~is_excluded_N
     reason_N = np.full(num_images, schema.REASON_OK, dtype=object)
 
     def mark(where_N: Bools, reason: str) -> None:
         reason_N[np.asarray(where_N, dtype=bool) & (reason_N == schema.REASON_OK)] = reason
 
-    mark(is_excluded_N, schema.REASON_EXCLUDED)
-    for word in np.unique(status[is_bad_N]):
-        mark(status == word, f"{schema.REASON_BAD_FILE}:{word}")
+    for word in np.unique(status[status != schema.STATUS_OK]):
+        mark(status == word, status_reason(str(word)))
     if policy.drop_duplicates:
         mark(duplicate_drop_N, schema.REASON_DUPLICATE)
     mark(conflict_drop_N, schema.REASON_LABEL_CONFLICT)
@@ -251,6 +248,13 @@ def decide_keep(
         reason_N[back_N] = schema.REASON_OK
 
     return Verdicts((reason_N == schema.REASON_OK).astype(bool), reason_N.astype(np.str_))
+
+
+def status_reason(status: str) -> str:
+    """The reason of an image that is not usable: `excluded`, else `bad_file:<status>`."""
+    if status == schema.STATUS_EXCLUDED:
+        return schema.REASON_EXCLUDED
+    return f"{schema.REASON_BAD_FILE}:{status}"
 
 
 def net_weight(clean_score_N: Floats) -> Floats:

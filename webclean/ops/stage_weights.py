@@ -3,7 +3,8 @@
 Legend: N images, C categories, D dims, K neighbours of a category.
 
 All functions take category codes 0 <= code < C. A row that must not be weighted (a file that cannot be
-read) is False in `usable_N`: its weight is 0 and it takes no part in any maximum, median or sum.
+read) is False in `usable_N`: its weight is 0 and it takes no part in any maximum, median or sum. Such a
+row, and no other, may have the code -1: it is of no category.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def text_match(
     missing_N = np.ones(len(mass_N), dtype=bool)
     for value_N in kinds:
         unknown_N = np.isnan(value_N)
-        fill_N = class_median(value_N, category_N, num_categories)[category_N]
+        median_C = class_median(value_N, category_N, num_categories)
+        fill_N = np.where(category_N >= 0, median_C[category_N], np.nan)
         filled_N = np.where(unknown_N, fill_N, value_N)
         usable_N = ~np.isnan(filled_N)
         product_N = np.where(usable_N, product_N * np.where(usable_N, filled_N, 1.0), product_N)
@@ -108,11 +110,20 @@ def stage1_weight(
     return np.where(max_N > 0, product_N / np.where(max_N > 0, max_N, 1.0), usable_N.astype(np.float64))
 
 
+def _class_sum(
+    value_N: NDArray[np.float64], category_N: NDArray[np.int64], num_categories: int
+) -> NDArray[np.float64]:
+    within_N = category_N >= 0
+    sum_C = np.bincount(category_N[within_N], weights=value_N[within_N], minlength=num_categories)
+    return np.asarray(sum_C, dtype=np.float64)
+
+
 def _class_max(
     value_N: NDArray[np.float64], category_N: NDArray[np.int64], num_categories: int
 ) -> NDArray[np.float64]:
     max_C = np.zeros(num_categories)
-    np.maximum.at(max_C, category_N, value_N)
+    within_N = category_N >= 0
+    np.maximum.at(max_C, category_N[within_N], value_N[within_N])
     return max_C
 
 
@@ -147,7 +158,7 @@ def raise_class_means(
     weight_N = np.where(usable_N, weight_N, 0.0)
     count_C = np.bincount(category_N[usable_N], minlength=num_categories)
     positive_C = np.bincount(category_N[weight_N > 0], minlength=num_categories)
-    sum_C = np.bincount(category_N, weights=weight_N, minlength=num_categories)
+    sum_C = _class_sum(weight_N, category_N, num_categories)
     lack_C = np.maximum(0.0, minimum * count_C - sum_C)
     room_C = positive_C - sum_C
     share_C = np.where(room_C > 0, np.minimum(1.0, lack_C / np.where(room_C > 0, room_C, 1.0)), 0.0)
@@ -168,7 +179,7 @@ def sampling_probability(
 
     Two-stage weighting, stage 1: P(i), class-balanced sampling (docs/papers.md).
     """
-    sum_C = np.bincount(category_N, weights=weight_N, minlength=num_categories)
+    sum_C = _class_sum(weight_N, category_N, num_categories)
     num_present = max(1, int(np.count_nonzero(sum_C > 0)))
     sum_N = sum_C[category_N]
     return np.where(sum_N > 0, weight_N / np.where(sum_N > 0, sum_N, 1.0), 0.0) / num_present
@@ -250,6 +261,6 @@ def effective_samples(
     weight_N: NDArray[np.float64], category_N: NDArray[np.int64], num_categories: int
 ) -> NDArray[np.float64]:
     """(sum w)^2 / sum w^2 of each category (Kish): how many unweighted images its weights are worth."""
-    sum_C = np.bincount(category_N, weights=weight_N, minlength=num_categories)
-    square_C = np.bincount(category_N, weights=weight_N**2, minlength=num_categories)
+    sum_C = _class_sum(weight_N, category_N, num_categories)
+    square_C = _class_sum(weight_N**2, category_N, num_categories)
     return np.where(square_C > 0, sum_C**2 / np.where(square_C > 0, square_C, 1.0), 0.0)

@@ -16,6 +16,7 @@ from webclean.io.decode import TINY_SIDE, Limits
 from webclean.ops import duplicates
 from webclean.ops.duplicates import Bars, Looks, Pairs
 from webclean.stages.base import Context, Counts, Source
+from webclean.stages.rows import not_usable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,7 +59,6 @@ def run(config: DedupConfig, context: Context) -> Counts:
     """Write `duplicates`: one row per image that is in a group or a copy of a test image."""
     from webclean.io import tables
 
-    total = tables.num_rows(context.run, schema.IMAGES)
     images = _usable(context)
     hash_N, looks = _described(images)
     bars = Bars(correlation=config.correlation, cutout_residual=config.cutout_residual)
@@ -77,9 +77,10 @@ def run(config: DedupConfig, context: Context) -> Counts:
         columns = {name: [row[name] for row in part] for name in schema.DUPLICATES_TABLE.column_names}
         tables.write_part(context.run, schema.DUPLICATES, index, columns, schema.DUPLICATES_TABLE)
     context.result |= _summary(images, same_N, rows, len(pairs), config.against is not None)
-    usable = images.num_rows
     return Counts(
-        total=total, forwarded=usable, dropped={"bad_file": total - usable} if total > usable else {}
+        total=tables.num_rows(context.run, schema.IMAGES),
+        forwarded=images.num_rows,
+        dropped=not_usable(context.run),
     )
 
 

@@ -34,7 +34,7 @@ from webclean.ops import policies
 from webclean.ops.policies import Policy, Settled
 from webclean.stages.base import Context, Counts, require
 from webclean.stages.copies import CopyTable
-from webclean.stages.rows import Categories, Follow, flags, floats
+from webclean.stages.rows import NO_CATEGORY, Categories, Follow, flags, floats
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -275,7 +275,8 @@ def _counts(choice: _Choice) -> Counts:
 
 def _by_category(choice: _Choice, categories: Categories) -> dict[str, tuple[int, int]]:
     out_C = np.bincount(choice.category_N[choice.is_out_N], minlength=categories.num)
-    all_C = np.bincount(choice.category_N, minlength=categories.num)
+    has_category_N = choice.category_N != NO_CATEGORY  # an excluded row has none, and is in `dropped`
+    all_C = np.bincount(choice.category_N[has_category_N], minlength=categories.num)
     return {
         name: (int(out_C[code]), int(all_C[code] - out_C[code]))
         for code, name in sorted(categories.name_of.items())

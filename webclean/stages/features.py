@@ -12,6 +12,7 @@ from webclean import schema
 from webclean.config import FeaturesConfig
 from webclean.io import tables
 from webclean.stages.base import Context, Counts
+from webclean.stages.rows import not_usable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,8 +47,8 @@ def run(config: FeaturesConfig, context: Context) -> Counts:
     spec = backbones.resolve(config.backbone, config.weights)
     context.note(f"features: {spec}")
     statuses = tables.read(context.run, schema.IMAGES, schema.IMAGES_TABLE, (schema.STATUS,))
-    total = statuses.num_rows
     usable = statuses.column(schema.STATUS).to_pylist().count(schema.STATUS_OK)
+    left_out = not_usable(context.run)
     context.result |= {
         "features": NO_FEATURES if not spec.has_weights else config.name,
         "backbone": spec.name,
@@ -57,14 +58,10 @@ def run(config: FeaturesConfig, context: Context) -> Counts:
     }
     if not spec.has_weights:
         context.note("features: none, so images are judged by small networks trained on this crawl alone")
-        return Counts(total=total, forwarded=0, dropped=_dropped(total - usable, no_weights=usable))
+        return Counts(total=statuses.num_rows, forwarded=0, dropped=left_out | {"no_weights": usable})
     with context.progress(total=usable, unit="images", label="features") as bar:
         context.result["dim"] = _write(config, context, spec, bar.advance)
-    return Counts(total=total, forwarded=usable, dropped=_dropped(total - usable))
-
-
-def _dropped(bad_file: int, no_weights: int = 0) -> dict[str, int]:
-    return {"bad_file": bad_file} | ({"no_weights": no_weights} if no_weights else {})
+    return Counts(total=statuses.num_rows, forwarded=usable, dropped=left_out)
 
 
 def _write(config: FeaturesConfig, context: Context, spec: Any, advance: Any) -> int:

@@ -180,7 +180,7 @@ def _summary(context: Context) -> tuple[Counter[str], int]:
             *(part.column(name).to_pylist() for name in columns[1:]), strict=True
         ):
             statuses[status] += 1
-            if category and status != "excluded":
+            if category and status != schema.STATUS_EXCLUDED:
                 usable[category] += status == schema.STATUS_OK
                 queries.setdefault(category, set()).add(query)
     if len(ids) != num:
@@ -207,7 +207,7 @@ def _check_bad(config: IngestConfig, total: int, usable: int, dropped: dict[str,
         raise ImagesNotFoundError(f"none of {total} files is a usable image", context=words)
     if config.max_bad is None:
         return
-    bad = sum(num for status, num in dropped.items() if status != "excluded")
+    bad = sum(num for status, num in dropped.items() if status != schema.STATUS_EXCLUDED)
     allowed = config.max_bad * total if config.max_bad < 1 else config.max_bad
     if bad > allowed:
         raise TooManyBadError(

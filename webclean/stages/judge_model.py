@@ -6,7 +6,7 @@ from webclean import schema
 from webclean.config import JudgeModelConfig
 from webclean.io import tables
 from webclean.stages.base import Context, Counts
-from webclean.stages.rows import refuse_in_sample
+from webclean.stages.rows import not_usable, refuse_in_sample
 
 
 def run(config: JudgeModelConfig, context: Context) -> Counts:
@@ -29,5 +29,4 @@ def run(config: JudgeModelConfig, context: Context) -> Counts:
             judged += part.num_rows
             bar.advance(part.num_rows)
     context.result["judge"] = f"model:{config.model}"
-    bad = total - judged
-    return Counts(total, judged, {schema.REASON_BAD_FILE: bad} if bad else {})
+    return Counts(total, judged, not_usable(context.run))

@@ -32,11 +32,7 @@ def run(config: JudgeTextConfig, context: Context) -> Counts:
     counts = Counts(
         total=usable.num_images,
         forwarded=int((~unknown_N).sum()),
-        dropped={
-            "bad_file": usable.num_images - len(usable.image_ids),
-            "no_text": int(silent_N.sum()),
-            "few_of_category": int(few_N.sum()),
-        },
+        dropped=usable.left_out | {"no_text": int(silent_N.sum()), "few_of_category": int(few_N.sum())},
     )
     if not usable.can_judge or unknown_N.all():
         write_predictions(context.run, artefact, usable, None, None, top=config.judge_top)

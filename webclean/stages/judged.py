@@ -14,7 +14,7 @@ from webclean.io.run_dir import RunDir
 from webclean.ops.folds import grouped_folds
 from webclean.stages.base import Context, Counts
 from webclean.stages.copies import CopyTable
-from webclean.stages.rows import Categories, floats, is_usable
+from webclean.stages.rows import Categories, floats, is_usable, not_usable
 
 FOLD_SALT = 0x0F01D  # folds have a random stream of their own
 
@@ -27,8 +27,13 @@ class Usable:
     label_N: NDArray[np.int64]
     group_N: NDArray[np.int64]
     part_sizes: list[int]
-    num_images: int
+    left_out: dict[str, int]  # rows of `images` that are not usable, by reason
     num_categories: int
+
+    @property
+    def num_images(self) -> int:
+        """How many rows `images` has."""
+        return len(self.image_ids) + sum(self.left_out.values())
 
     @property
     def can_judge(self) -> bool:
@@ -60,7 +65,7 @@ class Usable:
         return Counts(
             total=self.num_images,
             forwarded=num - num_few,
-            dropped={"bad_file": self.num_images - num, "few_of_category": num_few},
+            dropped=self.left_out | {"few_of_category": num_few},
         )
 
     def folds(self, num_folds: int, seed: int) -> NDArray[np.int64]:
@@ -75,18 +80,16 @@ def read_usable(run: RunDir) -> Usable:
     ids: list[str] = []
     labels: list[NDArray[np.int64]] = []
     sizes: list[int] = []
-    total = 0
     for part in tables.iter_parts(
         run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, schema.CATEGORY, schema.STATUS)
     ):
-        total += part.num_rows
         ok = part.filter(is_usable(part))
         ids.extend(ok.column(schema.IMAGE_ID).to_pylist())
         labels.append(categories.encode(ok.column(schema.CATEGORY)))
         sizes.append(ok.num_rows)
     group_N = CopyTable(run).of(ids).group_N
     label_N = np.concatenate(labels) if labels else np.zeros(0, dtype=np.int64)
-    return Usable(ids, label_N, group_N, sizes, total, categories.num)
+    return Usable(ids, label_N, group_N, sizes, not_usable(run), categories.num)
 
 
 def fit_weights(context: Context, round_: int, usable: Usable) -> NDArray[np.float64]:

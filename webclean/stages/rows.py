@@ -12,6 +12,7 @@ from webclean import schema
 from webclean.errors import ArtifactInvalidError, ConfigError
 from webclean.io import tables
 from webclean.io.run_dir import RunDir
+from webclean.ops import policies
 from webclean.stages.base import Context, Counts
 
 if TYPE_CHECKING:
@@ -79,10 +80,16 @@ class Codes:
         return _coded(column, lambda value: self._code_of.setdefault(value, len(self._code_of)))
 
 
+NO_CATEGORY = -1
+"""Code of a category that is not in the table: only rows bear it that are no usable images."""
+
+
 class Categories:
     """The category table as numbers: code = category_id."""
 
     def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._in_use: frozenset[str | None] | None = None
         rows = tables.read(run, schema.CATEGORIES, schema.CATEGORIES_TABLE, (schema.CATEGORY_ID, schema.NAME))
         ids = rows.column(schema.CATEGORY_ID).to_pylist()
         self.name_of: dict[int, str] = dict(zip(ids, rows.column(schema.NAME).to_pylist(), strict=True))
@@ -90,20 +97,34 @@ class Categories:
         self.num = max(ids, default=-1) + 1
 
     def encode(self, column: pa.ChunkedArray) -> NDArray[np.int64]:
-        """int64 category_id of each image's category name.
+        """int64 category_id of each image's category name; `NO_CATEGORY` for a category of excluded rows.
 
         Raises:
-            ArtifactInvalidError: a name is not in the category table.
+            ArtifactInvalidError: a usable image's category is not in the category table.
         """
         return _coded(column, self._code)
 
     def _code(self, name: str | None) -> int:
-        if name is None or name not in self._id_of:
+        if name is not None and name in self._id_of:
+            return self._id_of[name]
+        if name in self._names_in_use():
             raise ArtifactInvalidError(
                 f"category {name!r} of an image is not in `{schema.CATEGORIES}`",
                 hint="run `webclean ingest` again with --force",
             )
-        return self._id_of[name]
+        return NO_CATEGORY
+
+    def _names_in_use(self) -> frozenset[str | None]:
+        """Categories of the usable images, read when the first name is met that the table lacks."""
+        if self._in_use is None:
+            wanted = (schema.CATEGORY, schema.STATUS)
+            parts = tables.iter_parts(self._run, schema.IMAGES, schema.IMAGES_TABLE, wanted)
+            self._in_use = frozenset(
+                name
+                for part in parts
+                for name in part.filter(is_usable(part)).column(schema.CATEGORY).unique().to_pylist()
+            )
+        return self._in_use
 
     def by_name(self, value_C: NDArray[np.float64], *, digits: int = 4) -> dict[str, float]:
         """Numbers of the categories under their names, rounded for people; NaN is left out."""
@@ -164,6 +185,17 @@ def count_statuses(status: pa.ChunkedArray, into: dict[str, int]) -> None:
         into[found["values"]] = into.get(found["values"], 0) + found["counts"]
 
 
+def not_usable(run: RunDir) -> dict[str, int]:
+    """How many rows of `images` are no usable images: bad files, and those that the user excluded."""
+    statuses: dict[str, int] = {}
+    for part in tables.iter_parts(run, schema.IMAGES, schema.IMAGES_TABLE, (schema.STATUS,)):
+        count_statuses(part.column(schema.STATUS), statuses)
+    statuses.pop(schema.STATUS_OK, None)
+    excluded = statuses.pop(schema.STATUS_EXCLUDED, 0)
+    found = {schema.REASON_BAD_FILE: sum(statuses.values()), schema.REASON_EXCLUDED: excluded}
+    return {reason: num for reason, num in found.items() if num}
+
+
 def collect(
     ctx: Context,
     columns: Sequence[str],
@@ -189,8 +221,8 @@ def collect(
                 joined.setdefault(name, []).append(values)
             bar.advance(part.num_rows)
     usable = statuses.pop(schema.STATUS_OK, 0)
-    bad = {f"{schema.REASON_BAD_FILE}:{status}": num for status, num in sorted(statuses.items())}
-    return {name: np.concatenate(values) for name, values in joined.items()}, Counts(total, usable, bad)
+    left = {policies.status_reason(status): num for status, num in sorted(statuses.items())}
+    return {name: np.concatenate(values) for name, values in joined.items()}, Counts(total, usable, left)
 
 
 def refuse_in_sample(judged: pa.Table) -> None:

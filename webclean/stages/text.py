@@ -14,7 +14,7 @@ from webclean.io import tables
 from webclean.ops import keywords as words
 from webclean.ops import text_mass
 from webclean.stages.base import Context, Counts
-from webclean.stages.rows import Categories
+from webclean.stages.rows import NO_CATEGORY, Categories
 from webclean.stages.similarity import Sense, open_corpus, open_texts, read_senses
 
 if TYPE_CHECKING:
@@ -131,7 +131,9 @@ class _Masses:
     def rows(self, part: pa.Table, found: list[tuple[str, ...]]) -> dict[str, Any]:
         import pyarrow as pa
 
-        label_N = np.searchsorted(self._ids_C, self._categories.encode(part.column(schema.CATEGORY)))
+        code_N = self._categories.encode(part.column(schema.CATEGORY))
+        has_label_N = code_N != NO_CATEGORY
+        label_N = np.searchsorted(self._ids_C, np.where(has_label_N, code_N, self._ids_C[0]))
         columns: dict[str, Any] = {
             schema.IMAGE_ID: part.column(schema.IMAGE_ID),
             schema.KEYWORDS: [list(one) for one in found],
@@ -155,7 +157,7 @@ class _Masses:
             (schema.NEIGHBOR_MASS, mass.neighbor_N),
             (schema.TEXT_MASS, mass.kappa_N),
         ):
-            columns[name] = pa.array(values_N, mask=np.isnan(values_N))
+            columns[name] = pa.array(values_N, mask=np.isnan(values_N) | ~has_label_N)
         top_NT = np.argsort(-mass.mass_NC, axis=1, kind="stable")[:, : self._config.text_top]
         columns[schema.TOP_CATEGORIES] = [
             self._ids_C[top].tolist() if one else [] for top, one in zip(top_NT, found, strict=True)

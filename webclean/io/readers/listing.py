@@ -201,7 +201,7 @@ def _mapped(table: pa.Table, map_file: str | None) -> tuple[pa.Table, tuple[str,
     for index, name in enumerate(new):
         if not name and old[index]:
             new[index] = old[index]
-            status[index], error[index] = "excluded", "the category map excludes this category"
+            status[index], error[index] = schema.STATUS_EXCLUDED, "the category map excludes this category"
     for column, values in ((schema.CATEGORY, new), (schema.STATUS, status), (schema.ERROR, error)):
         index = table.schema.get_field_index(column)
         table = table.set_column(index, RECORD_SCHEMA.field(index), pa.array(values, pa.string()))

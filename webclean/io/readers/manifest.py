@@ -110,7 +110,7 @@ class _Maker:
             setattr(record, field, columns.text(get.get(field)))
         self._place(record, number, get.get(columns.PATH), row)
         if not category and record.status is None:
-            record.status, record.error = "excluded", "the manifest names no category"
+            record.status, record.error = schema.STATUS_EXCLUDED, "the manifest names no category"
         return record
 
     def _place(self, record: Record, number: int, path: Any, row: _Row) -> None:
