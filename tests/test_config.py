@@ -12,6 +12,9 @@ from webclean import config
 from webclean.config import (
     DecideConfig,
     DedupConfig,
+    EvaluateConfig,
+    ExportConfig,
+    FeaturesConfig,
     GeneralConfig,
     IngestConfig,
     JudgeImageConfig,
@@ -73,6 +76,15 @@ def test_dashes_and_underscores_are_the_same_key():
             "keep_start must be at most keep_last; got 50.0 and 40.0",
         ),
         (JudgeImageConfig, {"folds_side": 100}, "folds_side must be a multiple of 16; got 100"),
+        (DecideConfig, {"name": "../duplicates"}, r"\[decide\] name must be the name of one folder; got"),
+        (DecideConfig, {"name": "/tmp/evil"}, "name of one folder"),
+        (FeaturesConfig, {"name": "a\\b"}, "name of one folder"),
+        (FeaturesConfig, {"name": " "}, "name of one folder"),
+        (TrainConfig, {"name": ".."}, "name of one folder"),
+        (TrainConfig, {"name": ".hidden"}, "name of one folder"),
+        (TrainConfig, {"name": "x" * 250}, "name of one folder"),
+        (ExportConfig, {"decisions": ""}, "name of one folder"),
+        (EvaluateConfig, {"model": "a\nb"}, "name of one folder"),
     ],
 )
 def test_bad_values_are_named(kind, values, words):

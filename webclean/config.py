@@ -28,6 +28,7 @@ def knob(
     choices: tuple[str, ...] | None = None,
     flag: str | None = None,
     technical: bool = False,
+    names_artefact: bool = False,
 ) -> Any:
     """A config field with its meaning, unit and range in one place.
 
@@ -41,10 +42,13 @@ def knob(
             value, and neither a flag nor the TOML file can.
         technical: True where the value cannot change a result (workers, time limits); such a field
             is left out of the fingerprint, so that changing it makes nothing stale.
+        names_artefact: True where the text becomes the name of a folder in the run: it must be one name,
+            and not lead elsewhere.
     """
     metadata = {
         "help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "multiple_of": multiple_of,
         "choices": choices, "flag": flag, "technical": technical,
+        "names_artefact": names_artefact,
     }  # fmt: skip
     if isinstance(default, list | dict | set):
         raise TypeError("a default must be immutable")
@@ -95,6 +99,8 @@ def _check(section: str, field: dataclasses.Field[Any], value: Any) -> None:
         for word in value if isinstance(value, tuple) else (value,):
             if word not in choices:
                 raise ConfigError(f"{where} must be one of {', '.join(choices)}; got {word!r}")
+    if meta.get("names_artefact") and value != field.default:
+        _check_name(where, value)
     for key, words, holds in _BOUNDS:
         bound = meta.get(key)
         if bound is not None and not holds(value, bound):
@@ -102,6 +108,19 @@ def _check(section: str, field: dataclasses.Field[Any], value: Any) -> None:
     step = meta.get("multiple_of")
     if step is not None and value % step:
         raise ConfigError(f"{where} must be a multiple of {step}; got {value!r}")
+
+
+_SEPARATORS = re.compile(r"[/\\\x00-\x1f\x7f]")
+_MAX_NAME_BYTES = 200  # of the 255 of most file systems; a suffix is added here and there
+
+
+def _check_name(where: str, name: str) -> None:
+    bad = not name.strip() or name.startswith(".") or _SEPARATORS.search(name) is not None
+    if bad or len(name.encode("utf-8", "replace")) > _MAX_NAME_BYTES:
+        raise ConfigError(
+            f"{where} must be the name of one folder; got {name!r}",
+            hint="a name without / and \\ that does not start with a dot, such as trial-2",
+        )
 
 
 def from_mapping(kind: type[StageConfig], values: dict[str, Any]) -> StageConfig:
@@ -359,7 +378,7 @@ class Stage1Config(StageConfig):
     stage1_minimum_mean: float = knob(
         0.05, "Smallest mean weight of a category, so that no category vanishes from training.", ge=0, le=1
     )
-    prototype_features: str | None = knob(None, "Feature set of the prototype method.")
+    prototype_features: str | None = knob(None, "Feature set of the prototype method.", names_artefact=True)
     prototype_top: int = knob(50, "Results of each query that make up a category's prototype.", ge=1)
     prototype_temperature: float = knob(0.1, "Softness of the prototype method, in units of cosine.", gt=0)
 
@@ -411,7 +430,7 @@ class ExportConfig(StageConfig):
         "clean: the images that are kept. weighted: every usable image that is no copy, with its weight.",
         choices=("clean", "weighted"),
     )
-    decisions: str = knob("default", "Name of the decisions to export.")
+    decisions: str = knob("default", "Name of the decisions to export.", names_artefact=True)
     images: str | None = knob(
         None,
         "How OUT holds the images: none (the table names the source files), copy, hardlink or symlink."
@@ -469,9 +488,9 @@ class EvaluateConfig(StageConfig):
         "Column to judge instead of clean_score, higher = label right: a column of the decisions, or"
         " ARTEFACT:COLUMN as in weights/r1/stage2:weight.",
     )
-    decisions: str = knob("default", "Name of the decisions to judge.")
+    decisions: str = knob("default", "Name of the decisions to judge.", names_artefact=True)
     test: str | None = knob(None, "Table of clean test images (path, category) for the top-1 of --model.")
-    model: str | None = knob(None, "Trained model whose top-1 on --test is measured.")
+    model: str | None = knob(None, "Trained model whose top-1 on --test is measured.", names_artefact=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -479,7 +498,10 @@ class FeaturesConfig(StageConfig):
     """Frozen features of the images, from a network that never saw this crawl's labels."""
 
     name: str = knob(
-        "default", "Name of the feature set; with --precision bf16 it ends in -bf16.", flag="features-name"
+        "default",
+        "Name of the feature set; with --precision bf16 it ends in -bf16.",
+        flag="features-name",
+        names_artefact=True,
     )
     backbone: str = knob(
         "auto",
@@ -519,7 +541,7 @@ class FeaturesConfig(StageConfig):
 class TrainConfig(StageConfig):
     """A noise-robust classifier: SOMNet, or the image-level baseline."""
 
-    name: str = knob("", "Name of the model; none given: its method.", flag="model-name")
+    name: str = knob("", "Name of the model; none given: its method.", flag="model-name", names_artefact=True)
     method: str = knob(
         "somnet",
         "somnet: bags of images whose regions are weighted by a self-organizing memory; plain: image-level"
@@ -695,7 +717,9 @@ class JudgeTextConfig(HeadConfig):
 class JudgeImageConfig(FoldsConfig):
     """The judge of the images: a head on frozen features, or networks from scratch where there are none."""
 
-    features: str | None = knob(None, "Feature set; none: networks from scratch.", flag="")
+    features: str | None = knob(
+        None, "Feature set; none: networks from scratch.", flag="", names_artefact=True
+    )
     head: str = knob(
         "ridge",
         "Head on frozen features: ridge (least squares on one-hot labels) or logistic.",
@@ -709,7 +733,7 @@ class JudgeImageConfig(FoldsConfig):
 class JudgeModelConfig(StageConfig):
     """A trained model in the image judge's place."""
 
-    model: str = knob("", "The model.", flag="")
+    model: str = knob("", "The model.", flag="", names_artefact=True)
     round: int = knob(
         2, "Round that it judges: the one after the weights that it was trained on.", ge=2, flag=""
     )
@@ -723,7 +747,7 @@ class JudgeNeighborsConfig(JudgeConfig):
     judge_folds: int = knob(
         5, "Fewest different images of a category whose images are judged; the heads' number of folds.", ge=2
     )
-    features: str = knob("default", "Feature set.", flag="")
+    features: str = knob("default", "Feature set.", flag="", names_artefact=True)
     neighbors: int = knob(50, "Nearest images that vote.", ge=1)
     neighbors_temperature: float = knob(0.07, "Softness of the votes, in cosine.", gt=0)
 
@@ -750,7 +774,12 @@ EVIDENCES = ("image", "judge", "neighbors", "topic", "rank", "text", "mass", "te
 class DecideConfig(StageConfig):
     """One score from all evidence, and the default policy."""
 
-    name: str = knob("", "Name of the decisions; none given: default, or the evidences'.", flag="decisions")
+    name: str = knob(
+        "",
+        "Name of the decisions; none given: default, or the evidences'.",
+        flag="decisions",
+        names_artefact=True,
+    )
     round: int = knob(1, "Round whose judges are used.", ge=1, flag="")
     evidence: tuple[str, ...] = knob(
         (),
@@ -758,7 +787,9 @@ class DecideConfig(StageConfig):
         " text = mass, text-judge.",
         choices=EVIDENCES,
     )
-    model: str = knob("somnet", "Trained model whose score takes part.", flag="score-model")
+    model: str = knob(
+        "somnet", "Trained model whose score takes part.", flag="score-model", names_artefact=True
+    )
     neighbor_weight: float = knob(
         0.5, "Weight of the neighbours' log-probabilities beside the judge's.", ge=0
     )
