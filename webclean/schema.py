@@ -22,6 +22,10 @@ PREDICTIONS: Final = "predictions"  # predictions/<judge>-r<k>
 WEIGHTS: Final = "weights"  # weights/r<k>/stage1, weights/r<k>/stage2
 MODELS: Final = "models"  # models/<name>
 DECISIONS: Final = "decisions"  # decisions/<name>
+FOLDERS: Final = (
+    IMAGES, CATEGORIES, DUPLICATES, FEATURES, SENSES, CATEGORY_SIMILARITY, CATEGORY_NEIGHBORS, TEXT,
+    PREDICTIONS, WEIGHTS, MODELS, DECISIONS,
+)  # fmt: skip
 EVALUATION: Final = "evaluation.json"
 RUN_JSON: Final = "run.json"
 LOG_FILE: Final = "webclean.log"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from webclean.cli.app import main
 from webclean.errors import (
     ArtifactInvalidError,
     ArtifactMissingError,
@@ -120,6 +121,34 @@ def test_a_file_in_the_way_is_the_users_trouble(tmp_path):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(DataError, match="cannot be written: Not a directory"):
         RunDir(str(tmp_path / "run")).write_bytes("images/x", b"1")
+
+
+def test_a_file_is_no_run_folder(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "source").mkdir()
+    for command in (["ingest", str(tmp_path / "source")], ["weight"], ["export"]):
+        rest = [str(tmp_path / "out")] if command == ["export"] else []
+        assert main([*command, str(tmp_path / "file"), *rest]) == 2
+        assert "is not a folder" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("source", "run"), [("crawl", "crawl"), ("crawl/images", "crawl"), ("crawl/models/a", "link")]
+)
+def test_the_run_folder_is_not_the_source(source, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / source).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("crawl")
+    before = sorted(tmp_path.rglob("*"))
+    for command in ("ingest", "run"):
+        assert main([command, source, run]) == 2
+        said = capsys.readouterr().err
+        assert "each other's way" in said
+        assert "next:" in said
+    assert sorted(tmp_path.rglob("*")) == before
+    for apart in ("crawl/photos", str(tmp_path / "elsewhere"), "s3://bucket/crawl/m.csv"):
+        RunDir(run).refuse_source(apart)
 
 
 def test_a_reader_never_sees_half_a_file(run_dir):

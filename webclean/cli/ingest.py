@@ -24,7 +24,7 @@ def ingest(
     """
     from webclean.stages import plan
 
-    with writing(run, "ingest", settings) as context:
+    with writing(run, "ingest", settings, source) as context:
         outcomes = plan.ingest(
             settings.build(IngestConfig, source=source),
             settings.build(DedupConfig),

@@ -187,10 +187,17 @@ def _read_toml(given: Path | None, run: str | None) -> dict[str, dict[str, Any]]
 
 
 @contextmanager
-def writing(run_url: str, command: str, settings: Settings) -> Iterator[Any]:
+def writing(run_url: str, command: str, settings: Settings, source: str | None = None) -> Iterator[Any]:
     """Hold the run folder's lock and give the `Context` that stages run in.
 
+    Args:
+        run_url: the run folder.
+        command: who holds the lock.
+        settings: what the person asked for.
+        source: the crawl that the command reads, where it reads one.
+
     Raises:
+        ConfigError: RUN is a file, or the crawl would lie among what the stages write.
         ArtifactMissingError: there is no such run folder, and this command does not make one.
         RunLockedError: another process writes it.
     """
@@ -202,6 +209,8 @@ def writing(run_url: str, command: str, settings: Settings) -> Iterator[Any]:
 
     general = settings.build(GeneralConfig)
     run = RunDir(run_url)
+    if source is not None:
+        run.refuse_source(source)
     if command not in _MAKE_RUNS and not run.exists():
         raise ArtifactMissingError(
             f"{run.url} does not exist",

@@ -36,7 +36,7 @@ def run(
     """The whole chain: ingest, dedup, features, similarity, text, judges, weights, train, decide."""
     from webclean.stages import plan
 
-    with writing(run, "run", settings) as context:
+    with writing(run, "run", settings, source) as context:
         outcomes = plan.ingest(
             settings.build(IngestConfig, source=source),
             settings.build(DedupConfig),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from webclean import schema
 from webclean.errors import (
     ArtifactInvalidError,
     ArtifactMissingError,
@@ -67,10 +68,38 @@ class RunDir:
         return bool(self._fs.exists(self._target(rel)))
 
     def make(self) -> None:
-        """Create the run folder."""
+        """Create the run folder.
+
+        Raises:
+            ConfigError: a file of that name is there.
+        """
         if self._local is not None:
+            if self._local.exists() and not self._local.is_dir():
+                raise ConfigError(f"RUN {self.url} is not a folder", hint="choose another name for RUN")
             with self._storage_errors(""):
                 self._local.mkdir(parents=True, exist_ok=True)
+
+    def refuse_source(self, source: str) -> None:
+        """Keep the crawl out of what the stages write: they replace their folders, whatever these hold.
+
+        Raises:
+            ConfigError: SOURCE is this run folder, or lies in one of the folders that stages write.
+        """
+        path = source.removeprefix("file://")
+        if self._local is None or "://" in path:
+            return
+        run, crawl = self._local.resolve(), Path(path).expanduser().resolve()
+        if crawl.is_file():
+            crawl = crawl.parent  # a manifest: its images lie beside it
+        if not crawl.is_relative_to(run):
+            return
+        inside = crawl.relative_to(run).parts
+        if not inside or inside[0] in schema.FOLDERS:
+            raise ConfigError(
+                f"SOURCE {source} and RUN {self.url} are in each other's way",
+                context=f"the stages write {run / (inside[0] if inside else schema.IMAGES)}",
+                hint="choose a folder of its own for RUN",
+            )
 
     def open(self, rel: str) -> BinaryIO:
         """Open a file for reading.
