@@ -27,7 +27,7 @@ from webclean.io import checksums, tables
 from webclean.io.readers import uris
 from webclean.io.run_dir import RunDir
 from webclean.io.writers import folder
-from webclean.io.writers.image_files import Placement, load_all, place_all
+from webclean.io.writers.image_files import NO_FILE, Placement, load_all, place_all
 from webclean.io.writers.layout import Layout
 from webclean.io.writers.table_files import EMBEDDED_COLUMN, EMBEDDED_TYPE, WRITERS, open_csv
 from webclean.ops import policies
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 U = TypeVar("U")
+_Problem = tuple[str, str]  # source_key of an image, and why it cannot be exported
 
 TABLE_STEM: Final = "images"
 DROPPED: Final = "dropped.csv"
@@ -64,6 +65,7 @@ TABLE_COLUMNS: Final = (
 )  # fmt: skip
 _ONLY_READ: Final = (schema.URI, schema.FILE_NAME, schema.FORMAT, schema.EXTRA)
 _ZERO_WEIGHT: Final = f"{schema.REASON_POLICY}:zero-weight"  # kept, but nothing of it would reach a loss
+_NAMED: Final = 5  # images, and reasons, that an error names
 _TASK_IMAGES: Final = 32  # images per task of the engine: enough to hide the cost of a task
 
 
@@ -327,7 +329,7 @@ class _Writer:
     def write(self) -> dict[str, str]:
         """Write table, dropped.csv and images; returns path -> sha256 of the images."""
         sums: dict[str, str] = {}
-        problems: list[str] = []
+        problems: list[_Problem] = []
         with ExitStack() as stack:
             bar = stack.enter_context(
                 self._context.progress(total=int(self._choice.is_out_N.sum()), unit="images", label="export")
@@ -355,8 +357,10 @@ class _Writer:
         if problems:
             raise ArtifactInvalidError(
                 f"{len(problems)} of {int(self._choice.is_out_N.sum())} images could not be exported",
-                context="; ".join(problems[:5]) + ("; ..." if len(problems) > 5 else ""),
-                hint="ingest the source again where it has changed, or choose another --images",
+                context=_told(problems),
+                hint="add --images copy"
+                if all(why == NO_FILE for _, why in problems)
+                else "ingest the source again where it has changed, or choose another --images",
             )
         return sums
 
@@ -411,12 +415,13 @@ class _Writer:
                 places.append(_Place(name, name, name))
         return places
 
-    def _place(self, chosen: pa.Table, places: list[_Place]) -> list[str]:
-        """Copy or link the images; says which could not be."""
-        if self._how == "none":
+    def _place(self, chosen: pa.Table, places: list[_Place]) -> list[_Problem]:
+        """Copy or link the images, or check those that a table only names; says which could not be."""
+        if self._config.embed:
             return []
-        for parent in sorted({(self._new / place.name).parent for place in places}):
-            parent.mkdir(parents=True, exist_ok=True)
+        if self._how != "none":
+            for parent in sorted({(self._new / place.name).parent for place in places}):
+                parent.mkdir(parents=True, exist_ok=True)
         tasks = [
             Placement(uri, sha256, str(self._new / place.name), self._how)
             for uri, sha256, place in zip(
@@ -429,7 +434,7 @@ class _Writer:
         results = self._map(place_all, tasks)
         return _problems(chosen, results)
 
-    def _load(self, chosen: pa.Table, problems: list[str]) -> list[bytes | None]:
+    def _load(self, chosen: pa.Table, problems: list[_Problem]) -> list[bytes | None]:
         tasks = list(
             zip(chosen.column(schema.URI).to_pylist(), chosen.column(schema.SHA256).to_pylist(), strict=True)
         )
@@ -513,6 +518,18 @@ def _dropped_schema() -> pa.Schema:
     return pa.schema([*((name, text) for name in names), (schema.CLEAN_SCORE, number)])
 
 
-def _problems(chosen: pa.Table, results: Sequence[str | None]) -> list[str]:
+def _problems(chosen: pa.Table, results: Sequence[str | None]) -> list[_Problem]:
     keys = chosen.column(schema.SOURCE_KEY).to_pylist()
-    return [f"{key}: {problem}" for key, problem in zip(keys, results, strict=True) if problem is not None]
+    return [(key, problem) for key, problem in zip(keys, results, strict=True) if problem is not None]
+
+
+def _told(problems: Sequence[_Problem]) -> str:
+    """Each reason once, after the first images that it holds for."""
+    keys_of: dict[str, list[str]] = {}
+    for key, why in problems:
+        keys_of.setdefault(why, []).append(key)
+    told = []
+    for why, keys in keys_of.items():
+        more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+        told.append(f"{', '.join(keys[:_NAMED])}{more}: {why}")
+    return "; ".join(told[:_NAMED]) + ("; ..." if len(told) > _NAMED else "")

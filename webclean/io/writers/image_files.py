@@ -16,6 +16,7 @@ from webclean.io.readers import uris
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _NO_HARD_LINK: Final = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
 _CHANGED: Final = "its bytes have changed since ingest"
+NO_FILE: Final = "it lies in an archive, a table or a remote store: only a file of its own can be linked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Placement:
     uri: str
     sha256: str
     target: str
-    how: str  # copy, hardlink, symlink
+    how: str  # copy, hardlink, symlink; none: it stays where it is and is only checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Loaded:
 
 
 def place_all(tasks: Sequence[Placement]) -> list[str | None]:
-    """Put images in their places; for each None, or why it could not be.
+    """Put images in their places, or see that they are in theirs; for each None, or why it could not be.
 
     The bytes are hashed on the way: a file that is no longer the one that was ingested must not get
     into a data set under the old verdict.
@@ -71,14 +72,14 @@ def _place(task: Placement) -> str | None:
         return loaded.problem
     source = uris.local_path(task.uri)
     if source is None:
-        return "it lies in an archive, a table or a remote store: only a file of its own can be linked"
+        return None if task.how == "none" else NO_FILE
     real = os.path.realpath(source)
     try:
         if file_sha256(real) != task.sha256:
             return _CHANGED
         if task.how == "hardlink":
             os.link(real, task.target)
-        else:
+        elif task.how == "symlink":
             os.symlink(real, task.target)
     except OSError as error:
         if error.errno in _FULL:
