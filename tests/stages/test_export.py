@@ -5,13 +5,19 @@ import hashlib
 import json
 import os
 import subprocess
+from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from exported_run import Row, picture, write_run
 
+from webclean import schema
+from webclean.cli.app import main
 from webclean.config import ExportConfig
-from webclean.errors import ArtifactInvalidError, ArtifactMissingError, ConfigError
+from webclean.errors import ArtifactInvalidError, ArtifactMissingError, ConfigError, DataError
+from webclean.io import tables
+from webclean.io.readers import uris
 from webclean.io.run_dir import RunDir
 from webclean.stages import export, verify
 from webclean.stages.base import Context
@@ -206,6 +212,7 @@ def test_a_source_that_changed_stops_the_export_and_leaves_nothing(context, tmp_
     (tmp_path / "source/a/two.aspx").unlink()
     for config in (
         ExportConfig(),
+        ExportConfig(to="csv"),
         ExportConfig(to="csv", images="symlink"),
         ExportConfig(to="parquet", embed=True),
     ):
@@ -236,6 +243,52 @@ def test_out_is_never_the_source(context, tmp_path):
     with pytest.raises(ConfigError, match="which the export reads"):
         export.run(ExportConfig(overwrite=True), context, tmp_path / "source")
     assert (tmp_path / "source/a/one.jpg").exists()
+
+
+def test_what_somebody_put_into_an_export_is_not_lost(context, tmp_path):
+    out = tmp_path / "out"
+    for config in (ExportConfig(), ExportConfig(to="csv", images="symlink"), ExportConfig(to="csv")):
+        export.run(config, context, out)
+        export.run(config, context, out)  # all that is there is ours
+        for mine in (out / "notes.txt", out / "cat" / "link", out / "own" / "deep" / "a\nb.txt"):
+            mine.parent.mkdir(parents=True, exist_ok=True)
+            mine.symlink_to(tmp_path) if mine.name == "link" else mine.write_text("mine")
+            with pytest.raises(ConfigError, match="did not write") as caught:
+                export.run(config, context, out)
+            assert caught.value.context == str(mine)
+            assert "--overwrite" in str(caught.value.hint)
+            mine.unlink()
+        (out / "notes.txt").write_text("mine")
+        export.run(ExportConfig(overwrite=True), context, out)
+        assert not (out / "notes.txt").exists()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc")
+def test_out_where_nothing_can_be_written(context, tmp_path, capsys):
+    for out in ("/proc/nope", "/proc/self/nope/deeper", str(tmp_path / ("x" * 300))):
+        with pytest.raises(DataError, match="cannot be written"):
+            export.run(ExportConfig(), context, Path(out))
+    assert main(["ingest", str(tmp_path / "source"), "/proc/nope"]) == 3
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_images_in_a_table_can_be_copied_not_linked(tmp_path):
+    pictures = [{"bytes": picture(i), "label": "cat"} for i in range(7)]
+    (tmp_path / "crawl").mkdir()
+    pq.write_table(pa.Table.from_pylist(pictures), tmp_path / "crawl/t.parquet")
+    context = write_run(tmp_path, [Row(f"{i}.jpg", "cat", 0.9, data=picture(i)) for i in range(7)])
+    images = tables.read(context.run, schema.IMAGES, schema.IMAGES_TABLE)
+    where = uris.of_path(tmp_path / "crawl/t.parquet")
+    rows = images.to_pydict() | {schema.URI: [uris.of_row(where, i, "bytes") for i in range(7)]}
+    context.run.remove(schema.IMAGES)
+    tables.write_part(context.run, schema.IMAGES, 0, rows, schema.IMAGES_TABLE)
+    (tmp_path / "run/images/run.json").write_text(json.dumps({}))
+    with pytest.raises(ArtifactInvalidError, match="7 of 7 images") as caught:
+        export.run(ExportConfig(images="symlink"), context, tmp_path / "out", force=True)
+    assert str(caught.value).count("only a file of its own can be linked") == 1
+    assert "0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg and 2 more: it lies in" in str(caught.value)
+    assert caught.value.hint == "add --images copy"
+    export.run(ExportConfig(images="copy"), context, tmp_path / "out", force=True)
 
 
 def test_nothing_to_export_is_said(tmp_path):

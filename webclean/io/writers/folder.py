@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from webclean.errors import ConfigError, StorageFullError
+from webclean.errors import ArtifactInvalidError, ConfigError, DataError, StorageFullError
+from webclean.io import checksums
 
 MANIFEST: Final = "manifest.json"
 MADE_BY: Final = "made_by"
 PROGRAM: Final = "webclean export"
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_ours(folder: Path) -> bool:
@@ -32,8 +34,8 @@ def replacing(out: Path, *, overwrite: bool, beside: tuple[Path, ...] = ()) -> I
     """Give a new folder to fill, which takes the place of `out` when the block ends well.
 
     The new folder stands beside `out`, so that the rename crosses no file system. A folder that an
-    earlier export wrote is replaced, and an empty one; anything else only with `overwrite`. What a
-    killed export left behind is cleared by the next one.
+    earlier export wrote is replaced, and an empty one; anything else, and one that somebody has put
+    files into since, only with `overwrite`. What a killed export left behind is cleared by the next one.
 
     Args:
         out: the folder to make.
@@ -42,24 +44,28 @@ def replacing(out: Path, *, overwrite: bool, beside: tuple[Path, ...] = ()) -> I
 
     Raises:
         ConfigError: `out` is a file, holds other things, or would swallow one of `beside`.
+        DataError: the folder cannot be written.
         StorageFullError: no space is left.
     """
     target = out.absolute()
-    _refuse(target, overwrite, beside)
     new, old = (target.with_name(f".{target.name}.webclean-{word}") for word in ("new", "old"))
-    for leftover in (new, old):
-        if leftover.exists():
-            shutil.rmtree(leftover)
+    with _barred(out):
+        _refuse(target, overwrite, beside)
+        for leftover in (new, old):
+            if leftover.exists():
+                shutil.rmtree(leftover)
     try:
-        new.mkdir(parents=True)
+        with _barred(out):
+            new.mkdir(parents=True)
         yield new
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-        if old.exists():
-            shutil.rmtree(old)
+        with _barred(out):
+            if target.exists():
+                target.rename(old)
+            new.rename(target)
+            if old.exists():
+                shutil.rmtree(old)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
             raise StorageFullError(
                 f"no space left while writing {out}",
                 hint="free space and export again; nothing was left behind",
@@ -67,6 +73,20 @@ def replacing(out: Path, *, overwrite: bool, beside: tuple[Path, ...] = ()) -> I
         raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _barred(out: Path) -> Iterator[None]:
+    """What the system does not let us do with OUT is the user's to mend; a full disk is said elsewhere."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise DataError(
+            f"OUT {out} cannot be written: {error.strerror or error}",
+            hint="name a folder that you may write",
+        ) from error
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -86,8 +106,25 @@ def _refuse(target: Path, overwrite: bool, beside: tuple[Path, ...]) -> None:
             )
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise ConfigError(f"OUT {target} is not a folder", hint="choose another name for OUT")
-    if target.exists() and any(target.iterdir()) and not is_ours(target) and not overwrite:
+    if overwrite or not target.exists():
+        return
+    foreign = next(_foreign_files(target) if is_ours(target) else target.iterdir(), None)
+    if foreign is not None:
         raise ConfigError(
             f"OUT {target} holds files that webclean did not write",
-            hint="choose another folder, or add --overwrite to lose what is in it",
+            context=str(foreign),
+            hint="choose another folder, or add --overwrite, which removes them",
         )
+
+
+def _foreign_files(ours: Path) -> Iterator[Path]:
+    """Files in an export that its checksum list does not name, in no order."""
+    written = {MANIFEST, checksums.FILE_NAME}
+    with contextlib.suppress(FileNotFoundError, ArtifactInvalidError):
+        written |= {path for path, _ in checksums.parse((ours / checksums.FILE_NAME).read_bytes())}
+    for folder, below, names in os.walk(ours):
+        links = [name for name in below if os.path.islink(os.path.join(folder, name))]
+        for name in (*names, *links):
+            path = Path(folder, name)
+            if path.relative_to(ours).as_posix() not in written:
+                yield path
