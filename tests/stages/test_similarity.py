@@ -216,3 +216,18 @@ def test_categories_may_stand_in_any_order(tmp_path: Path) -> None:
     tables.write_part(ctx.run, schema.CATEGORIES, 0, rows, schema.CATEGORIES_TABLE)
     similarity.run(SimilarityConfig(wordnet="none"), ctx)
     assert [sense.name for sense in read_senses(ctx.run)] == ["a b", "b c"]
+
+
+@pytest.mark.usefixtures("wordnet")
+def test_the_other_senses_of_a_name_come_with_their_meaning(tmp_path: Path) -> None:
+    ctx = make(tmp_path, ["crane", "ice hockey"])
+    similarity.run(SimilarityConfig(), ctx)
+    crane = similarity.sense_of(ctx.run, "crane")
+    assert len(crane.alternatives) == len(crane.senses_found) - 1
+    assert crane.synset not in crane.alternatives
+    assert "lifts and moves heavy objects" in " ".join(
+        str(text) for text in [crane.gloss, *similarity.glosses(crane.alternatives, None)]
+    )
+    assert similarity.glosses(crane.alternatives, "none") == [None] * len(crane.alternatives)
+    with pytest.raises(ConfigError, match="no category 'crone'"):
+        similarity.sense_of(ctx.run, "crone")

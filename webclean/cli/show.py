@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import textwrap
+from typing import TYPE_CHECKING, Any, Final
 
+from webclean import schema
 from webclean.cli import console
 from webclean.cli.options import Settings
 
@@ -12,8 +14,18 @@ if TYPE_CHECKING:
 
     from webclean.cli.evaluation_tables import Section
     from webclean.stages.base import Outcome
+    from webclean.stages.similarity import Sense
 
-_MANY = 40  # categories shown before the table is cut; all stand in run.json
+_MANY: Final = 40  # categories shown before the table is cut; all stand in run.json
+_FEW: Final = 10  # senses shown before the table is cut
+_SHORT: Final = 50  # letters of a gloss in a table
+_CHOSEN_BY: Final = {
+    "file": "--senses",
+    "only": "the only one",
+    "text": "fit with the other categories",
+    "first": "the most frequent",
+    "none": "nobody",
+}
 
 
 def outcomes(found: Sequence[Outcome], run: str, settings: Settings) -> None:
@@ -45,6 +57,11 @@ def outcomes(found: Sequence[Outcome], run: str, settings: Settings) -> None:
         for o in found
     ]
     console.print_table(f"Run {run}", ("stage", "in", "on", "left out", "time"), rows)
+    if any(o.stage == "similarity" for o in found):
+        from webclean.io.run_dir import RunDir
+        from webclean.stages.similarity import read_senses
+
+        senses(read_senses(RunDir(run)), run)
     last = found[-1]
     if last.stage == "decide":
         decisions(last, run)
@@ -76,6 +93,50 @@ def decisions(outcome: Outcome, run: str) -> None:
         f"{outcome.counts.forwarded:,} of {outcome.counts.total:,} images kept."
         f" Next: webclean export {run} OUT"
     )
+
+
+def senses(settled: Sequence[Sense], run: str) -> None:
+    """Which sense was chosen for each name that has several, and how to choose another."""
+    several = [sense for sense in settled if len(sense.senses_found) > 1]
+    if not several:
+        return
+    rows = [
+        (s.name, s.synset, _short(s.gloss), _CHOSEN_BY.get(s.chosen_by, s.chosen_by), len(s.alternatives))
+        for s in several[:_FEW]
+    ]
+    columns = ("category", "sense", "meaning", "chosen by", "others")
+    console.print_table("Categories whose name has several senses in WordNet", columns, rows)
+    if len(several) > _FEW:
+        console.print_text(f"... and {len(several) - _FEW} more, in {run}/{schema.SENSES}")
+    console.print_text(
+        f"Is one wrong? `webclean weight {run} --explain CATEGORY` lists the others;"
+        " --senses FILE sets it, a CSV with lines of name,synset."
+    )
+
+
+def sense(settled: Sense, glosses: Sequence[str | None], run: str) -> None:
+    """The sense of one category, and those it could have instead.
+
+    Args:
+        settled: the category's sense.
+        glosses: of `settled.alternatives`, None where unknown.
+        run: the run folder.
+    """
+    if settled.synset is None:
+        console.print_text(f"{settled.name}: no sense in WordNet, compared by text alone")
+    else:
+        how = _CHOSEN_BY.get(settled.chosen_by, settled.chosen_by)
+        console.print_text(f"{settled.name}: {settled.synset} ({settled.gloss}), chosen by: {how}")
+    if settled.alternatives:
+        rows = list(zip(settled.alternatives, glosses, strict=True))
+        console.print_table(f"Other senses of {settled.name}", ("sense", "meaning"), rows)
+        console.print_text(
+            f"To choose another: webclean weight {run} --senses FILE, a CSV with lines of name,synset."
+        )
+
+
+def _short(text: str | None) -> str | None:
+    return None if text is None else textwrap.shorten(text, _SHORT, placeholder=" ...")
 
 
 def neighbors(category: str, found: Sequence[Any], settings: Settings) -> None:

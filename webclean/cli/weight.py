@@ -38,7 +38,7 @@ WEIGHING = (
 def weight(
     run: Annotated[str, typer.Argument(help="Run folder made by ingest.")],
     explain: Annotated[
-        str | None, typer.Option(help="Print the neighbours of one category and leave.")
+        str | None, typer.Option(help="Print the sense and the neighbours of one category and leave.")
     ] = None,
     *,
     settings: Settings,
@@ -51,9 +51,14 @@ def weight(
     """
     if explain is not None:
         from webclean.io.run_dir import RunDir
-        from webclean.stages.similarity import neighbors_of
+        from webclean.stages import similarity
 
-        show.neighbors(explain, neighbors_of(RunDir(run), explain), settings)
+        found = similarity.neighbors_of(RunDir(run), explain)
+        if not settings.json:
+            sense = similarity.sense_of(RunDir(run), explain)
+            corpus = settings.build(SimilarityConfig).wordnet
+            show.sense(sense, similarity.glosses(sense.alternatives, corpus), run)
+        show.neighbors(explain, found, settings)
         return
     from webclean.stages import plan
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from webclean import schema
 from webclean.config import SimilarityConfig
-from webclean.errors import ConfigError
+from webclean.errors import ConfigError, DependencyMissingError
 from webclean.io import tables
 from webclean.io.run_dir import RunDir
 from webclean.ops import senses as choosing
@@ -52,6 +52,11 @@ class Sense:
     def text(self) -> str:
         """What is encoded for the category."""
         return choosing.category_text(self.name, self.queries, self.lemmas, self.gloss)
+
+    @property
+    def alternatives(self) -> tuple[str, ...]:
+        """The senses of the name that were not chosen, the most frequent first."""
+        return tuple(synset for synset in self.senses_found if synset != self.synset)
 
 
 def source_fingerprint(config: SimilarityConfig) -> str | None:
@@ -294,7 +299,7 @@ def neighbors_of(run: RunDir, category: str) -> list[Neighbor]:
     senses = tables.read(run, schema.SENSES, schema.SENSES_TABLE).to_pylist()
     by_name = {row[schema.NAME]: row for row in senses}
     if category not in by_name:
-        raise ConfigError(f"no category {category!r}", hint=_nearest_name(category, list(by_name)))
+        raise _no_category(category, list(by_name))
     by_id = {row[schema.CATEGORY_ID]: row for row in senses}
     own = by_name[category][schema.CATEGORY_ID]
     pairs = {}
@@ -328,6 +333,37 @@ def read_senses(run: RunDir) -> list[Sense]:
         lists: dict[str, Any] = {name: tuple(row.pop(name)) for name in (schema.LEMMAS, schema.SENSES_FOUND)}
         found.append(Sense(**row, **lists, queries=queries[row[schema.CATEGORY_ID]]))
     return found
+
+
+def sense_of(run: RunDir, category: str) -> Sense:
+    """The settled sense of one category.
+
+    Raises:
+        ConfigError: there is no such category.
+        ArtifactMissingError: the similarity stage has not run.
+    """
+    by_name = {sense.name: sense for sense in read_senses(run)}
+    if category not in by_name:
+        raise _no_category(category, list(by_name))
+    return by_name[category]
+
+
+def glosses(synsets: Sequence[str], corpus: str | None) -> list[str | None]:
+    """What WordNet says of each sense; None where WordNet is not at hand.
+
+    Args:
+        synsets: names of senses.
+        corpus: as the knob `wordnet`.
+    """
+    try:
+        wordnet = open_corpus(corpus) if synsets else None
+    except DependencyMissingError:
+        wordnet = None
+    return [None if wordnet is None else wordnet.gloss(synset) for synset in synsets]
+
+
+def _no_category(name: str, known: list[str]) -> ConfigError:
+    return ConfigError(f"no category {name!r}", hint=_nearest_name(name, known))
 
 
 def _categories(run: RunDir) -> list[Sense]:
