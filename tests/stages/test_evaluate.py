@@ -211,9 +211,9 @@ def test_top1_of_a_model(context, truth_csv, tmp_path, monkeypatch):
     def answer(run, model, paths):
         assert (run, model) == (context.run, "somnet")
         assert paths == [str(tmp_path / "t/1.jpg"), str(tmp_path / "t/2.jpg")]
-        return ["cat", "cat"]
+        return ["cat", "dog"], iter([np.log([[0.9, 0.1]]), np.log([[0.8, 0.2]])])
 
-    monkeypatch.setattr(predict, "predict_model", answer)
+    monkeypatch.setattr(predict, "log_probabilities", answer)
     result = evaluate.run(EvaluateConfig(test=str(test), model="somnet"), context, truth_csv)
     assert result["model"]["top1"] == 0.5
     assert result["model"]["by_category"]["dog"] == {"images": 1, "top1": 0.0}
@@ -223,9 +223,7 @@ def test_top1_of_a_model(context, truth_csv, tmp_path, monkeypatch):
 def test_a_test_table_may_hold_its_images(context, truth_csv, tmp_path, monkeypatch):
     path = tmp_path / "test.parquet"
     pq.write_table(pa.table({"image": [picture(1), picture(2)], "label": ["cat", "dog"]}), path)
-    monkeypatch.setattr(
-        predict, "predict_model", lambda run, model, locations: [uri[-2:] for uri in locations]
-    )
+    monkeypatch.setattr(predict, "log_probabilities", lambda *_: (["cat", "dog"], iter([np.zeros((2, 2))])))
     config = EvaluateConfig(test=str(path), model="m", on="path")
     assert evaluate.run(config, context, truth_csv)["model"]["images"] == 2
 
@@ -234,3 +232,38 @@ def test_a_model_that_was_not_trained_is_said(context, truth_csv, tmp_path):
     test = write_csv(tmp_path / "test.csv", [("path", "category"), ("1.jpg", "cat")])
     with pytest.raises(ArtifactMissingError, match="models/nope has not been made"):
         evaluate.run(EvaluateConfig(test=str(test), model="nope"), context, truth_csv)
+
+
+def test_categories_that_a_model_does_not_know_are_said(context, truth_csv, tmp_path, monkeypatch):
+    notes = []
+    context.note = notes.append
+    monkeypatch.setattr(predict, "log_probabilities", lambda *_: (["cat", "dog"], iter([np.zeros((3, 2))])))
+    rows = [("path", "category"), ("1.jpg", "cat"), ("2.jpg", "Katze"), ("3.jpg", "Katze")]
+    config = EvaluateConfig(test=str(write_csv(tmp_path / "test.csv", rows)), model="m")
+    found = evaluate.run(config, context, truth_csv)["model"]
+    assert (found["top1"], found["unknown_categories"]) == (pytest.approx(1 / 3), {"Katze": 2})
+    assert [note for note in notes if "2 of 3 test images" in note and "'Katze'" in note]
+    write_csv(tmp_path / "test.csv", [rows[0], rows[2]])
+    with pytest.raises(DataError, match="no category of .*test.csv") as caught:
+        evaluate.run(config, context, truth_csv)
+    assert "'Katze'" in caught.value.context
+    assert "'cat', 'dog'" in caught.value.context
+    assert caught.value.hint
+
+
+def test_empty_true_categories_without_a_kind_are_counted(context, tmp_path, truth_csv):
+    notes = []
+    context.note = notes.append
+    evaluate.run(EvaluateConfig(), context, truth_csv)
+    assert not notes
+    rows = [("path", "true_category"), ("a1.jpg", "cat"), ("b2.jpg", ""), ("a2.jpg", "")]
+    result = evaluate.run(EvaluateConfig(), context, write_csv(tmp_path / "t.csv", rows))
+    assert result["rows"]["judged"] == 1
+    assert ["2 images with an empty true category" in note for note in notes] == [True]
+
+
+def test_a_truth_that_is_not_there_is_said_with_what_it_holds(context, tmp_path):
+    with pytest.raises(ArtifactMissingError, match="does not exist") as caught:
+        evaluate.run(EvaluateConfig(), context, tmp_path / "none.csv")
+    assert caught.value.context
+    assert "docs/formats.md" in caught.value.hint

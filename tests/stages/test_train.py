@@ -283,7 +283,6 @@ def check_predicted(run, tmp_path):
     true = [*likeliest[:-5], *(names[best] for best in log_p_NC[-5:].argmin(axis=1))]
     rows = [["path", "category"], *([row["uri"], name] for row, name in zip(usable, true, strict=True))]
     (tmp_path / "test.csv").write_text("".join(",".join(row) + "\n" for row in rows))
-    assert predict.predict_model(run.dir, "somnet", [row["uri"] for row in usable]) == likeliest
     found = predict.top1(run.dir, "somnet", tmp_path / "test.csv")
     assert (found["model"], found["images"], found["top1"]) == ("somnet", 17, 12 / 17)
     for name, part in found["by_category"].items():

@@ -37,7 +37,16 @@ def read_columns(path: Path, *, skip_binary: bool = True) -> dict[str, list[Any]
             table = file.read(columns=wanted)
             return {name: table.column(name).to_pylist() for name in table.column_names}
     except FileNotFoundError as error:
-        raise ArtifactMissingError(f"{path} does not exist") from error
+        raise ArtifactMissingError(
+            f"{path} does not exist",
+            context="it is to say what each image truly shows",
+            hint="give a .csv, .tsv, .jsonl or .parquet file: docs/formats.md has its columns",
+        ) from error
+    except OSError as error:
+        raise ArtifactInvalidError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="give a .csv, .tsv, .jsonl or .parquet file",
+        ) from error
     except (ValueError, csv.Error, pa.ArrowException, AttributeError) as error:
         raise ArtifactInvalidError(f"{path} cannot be read as a table: {error}") from error
     raise ConfigError(

@@ -91,6 +91,11 @@ def run(config: EvaluateConfig, context: Context, truth_path: Path, *, force: bo
     decisions = tables.read(source, schema.decisions_path(config.decisions), schema.DECISIONS_TABLE)
     known = _join(config, images, truth_path)
     view = _view(config, source, images, decisions, known)
+    if num := _num_left_out(view):
+        context.note(
+            f"{num} images with an empty true category are left out of the rates: the truth table has no column"
+            f" `{_KIND}`, in which `off-topic` would say that they show no category of the run"
+        )
     score = config.score or schema.CLEAN_SCORE
     result: dict[str, Any] = {
         "format": FORMAT_VERSION,
@@ -108,7 +113,7 @@ def run(config: EvaluateConfig, context: Context, truth_path: Path, *, force: bo
         "model": None,
     }
     if config.test is not None and config.model is not None:
-        result["model"] = predict.top1(source, config.model, Path(config.test))
+        result["model"] = predict.top1(source, config.model, Path(config.test), note=context.note)
     plain = _finite(result)
     assert isinstance(plain, dict)
     source.write_json(schema.EVALUATION, plain)
@@ -276,6 +281,14 @@ def _view(config: EvaluateConfig, run: RunDir, images: Any, decisions: Any, know
         score_N=_score(config, run, image_ids, decisions),
     )
     return evaluation.View(decided, known.of_images)
+
+
+def _num_left_out(view: evaluation.View) -> int:
+    """Usable images whose true category is empty where the truth knows no kinds that would say why."""
+    known = view.known
+    if known.kind is not None:
+        return 0
+    return int((known.matched_N & view.ok_N & ~known.uncertain_N & ~view.judged_N).sum())
 
 
 def _rows(view: evaluation.View, known: _Truth) -> dict[str, Any]:
