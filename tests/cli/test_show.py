@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from webclean.cli import show
+from webclean.config import DecideConfig
+from webclean.stages.base import Counts, Outcome
 from webclean.stages.similarity import Sense
 
 
@@ -51,3 +55,55 @@ def test_the_sense_of_one_category(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--senses FILE" in shown
     show.sense(Sense(category_id=0, name="formula1", queries=()), [], "my-run")
     assert "formula1: no sense in WordNet" in capsys.readouterr().out
+
+
+def decided(**result: Any) -> Outcome:
+    return Outcome("decide", False, Counts(total=4, forwarded=3, dropped={"low_score": 1}), result, 0.1)
+
+
+def test_decisions_are_told_in_words_and_percent(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {
+        "image": {"wrong_share_alone": 0.1571},
+        "rank": {"gain": 0.02, "slope": 0.6},
+        "mass": {"gain": 0.01, "slope": -0.2},
+        "text-judge": {"gain": -0.01, "slope": 0.1},
+        "side": {"gain": 0.03, "slopes": [0.6, -0.2]},
+        "somnet": {"gain": 0.01, "weight": 0.4},
+    }
+    shares = {"cat": 0.25, "dog": 0.004}
+    outcome = decided(evidence=told, wrong_share=0.127, wrong_share_by_category=shares)
+    show.decisions(outcome, "my-run", DecideConfig())
+    shown = capsys.readouterr().out
+    for text in (
+        "wrong labels by images alone 15.7 %",
+        "better rank: label likelier right",
+        "words closer to the category: label less likely right",
+        "rank and text weighed together",
+        "counts 0.40 times as much as the image judge",
+        "all         12.7 %",
+        "cat         25.0 %",
+        "dog          0.4 %",
+        "Next: webclean export my-run OUT\n",
+    ):
+        assert text in shown
+    assert "slope" not in shown
+    assert "wrong_share" not in shown
+
+
+@pytest.mark.parametrize(
+    ("evidence", "text"),
+    [
+        ((), "No judge could work on this crawl"),
+        (("image", "rank"), "No judge could work on this crawl"),
+        (("rank",), "No judge was asked for (--evidence rank)"),
+    ],
+)
+def test_why_there_is_no_judge(
+    evidence: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = DecideConfig(evidence=evidence, name="mine")
+    show.decisions(decided(no_judge=True, evidence={}, wrong_share=None), "my-run", config)
+    shown = capsys.readouterr().out
+    assert text in shown
+    assert "Next: webclean export my-run OUT --decisions mine" in shown
+    assert "Evidence" not in shown

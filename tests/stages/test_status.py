@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -58,6 +59,8 @@ def test_step_by_step_the_next_command(run_dir):
     assert survey(run_dir)["next"] == f"webclean weight {url}"
     commit(run_dir, "weights/r1/stage2", images="d")
     commit(run_dir, "decisions/v1.0", images="d")
+    assert survey(run_dir)["next"] == f"webclean export {url} OUT --decisions v1.0"
+    commit(run_dir, "decisions/default", images="d")
     assert survey(run_dir)["next"] == f"webclean export {url} OUT"
     assert set(states(run_dir).values()) == {"fresh"}
 
@@ -94,8 +97,11 @@ def test_the_first_stale_link_comes_first(run_dir):
 def test_rows_hold_counts_and_seconds(run_dir):
     commit(run_dir, "images")
     assert survey(run_dir)["artefacts"] == [
-        {"artefact": "images", "state": "fresh", "total": 5, "forwarded": 4, "seconds": 1.2}
-    ]
+        {
+            "artefact": "images", "state": "fresh", "total": 5, "forwarded": 4, "seconds": 1.2,
+            "finished": "1970-01-01T00:00:01+00:00",
+        }
+    ]  # fmt: skip
 
 
 def test_a_remote_run_is_surveyed_the_same_way():
@@ -118,6 +124,20 @@ def test_what_a_person_sees(run_dir, capsys):
     assert "fresh" in text
     assert f"next: webclean ingest SOURCE {run_dir.url}" in text
     assert "written" not in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [(5, "< 1 min"), (200, "3 min"), (7_300, "2 h"), (5 * 86_400 + 9, "5 d"), (-60, "< 1 min")],
+)
+def test_the_age_of_an_artefact(run_dir, capsys, seconds, age):
+    commit(run_dir, "images")
+    record = run_dir.read_json("images/run.json")
+    record["clock"]["started"] = time.time() - seconds - 1.25
+    run_dir.write_json("images/run.json", record)
+    run_dir.write_json(f"text/{PENDING}", {"fingerprint": "f"})
+    rows = [line.split() for line in shown(capsys, run_dir).splitlines() if "fresh" in line or "unfi" in line]
+    assert [" ".join(row[5:]) for row in rows] == [age, "-"]
 
 
 def test_the_holder_is_shown_living_or_dead(run_dir, capsys):

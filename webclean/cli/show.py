@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,12 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from webclean.cli.evaluation_tables import Section
+    from webclean.config import DecideConfig
     from webclean.stages.base import Outcome
     from webclean.stages.similarity import Sense
 
 _MANY: Final = 40  # categories shown before the table is cut; all stand in run.json
 _FEW: Final = 10  # senses shown before the table is cut
 _SHORT: Final = 50  # letters of a gloss in a table
+_JUDGES: Final = frozenset({"image", "text", "judge", "neighbors", "text-judge"})
+_MEANINGS: Final = {
+    "rank": "better rank",
+    "mass": "words closer to the category",
+    "text-judge": "text typical of the category",
+}
 _CHOSEN_BY: Final = {
     "file": "--senses",
     "only": "the only one",
@@ -64,35 +72,65 @@ def outcomes(found: Sequence[Outcome], run: str, settings: Settings) -> None:
         senses(read_senses(RunDir(run)), run)
     last = found[-1]
     if last.stage == "decide":
-        decisions(last, run)
+        from webclean.config import DecideConfig
+
+        decisions(last, run, settings.build(DecideConfig))
 
 
-def decisions(outcome: Outcome, run: str) -> None:
+def decisions(outcome: Outcome, run: str, config: DecideConfig) -> None:
     """What each evidence was worth, how much seems wrong in each category, and what comes next."""
+    from webclean.stages.status import export_command
+
     told = outcome.result
     if told.get("no_judge"):
-        console.print_text(
-            "No judge could work on this crawl: images are ordered by rank and text, none condemned."
-        )
+        console.print_text(_without_judge(config.evidence))
     rows = []
     for name, facts in sorted(told.get("evidence", {}).items()):
         gain = facts.get("gain")
         worth = (
             "main view" if gain is None else ("adds nothing" if gain <= 0 else f"{gain:.4f} nats an image")
         )
-        detail = ", ".join(f"{key} {value}" for key, value in sorted(facts.items()) if key != "gain")
-        rows.append((name, worth, detail))
-    console.print_table("Evidence, its worth learnt from the crawl", ("evidence", "worth", "fitted"), rows)
+        rows.append((name, worth, _learnt(name, facts)))
+    if rows:
+        console.print_table(
+            "Evidence, its worth learnt from the crawl", ("evidence", "worth", "what it says"), rows
+        )
     shares = sorted(told.get("wrong_share_by_category", {}).items(), key=lambda item: -item[1])
     console.print_table(
         "Estimated share of wrong labels",
         ("category", "wrong"),
-        [("all", told.get("wrong_share")), *shares[:_MANY]],
+        [(name, _percent(share)) for name, share in [("all", told.get("wrong_share")), *shares[:_MANY]]],
     )
     console.print_text(
         f"{outcome.counts.forwarded:,} of {outcome.counts.total:,} images kept."
-        f" Next: webclean export {run} OUT"
+        f" Next: {export_command(run, config.name)}"
     )
+
+
+def _without_judge(asked: Sequence[str]) -> str:
+    """Why no judge took part: because nobody asked for one, or because none could work."""
+    if asked and _JUDGES.isdisjoint(asked):
+        return f"No judge was asked for (--evidence {','.join(asked)}): images are ordered, none condemned."
+    return "No judge could work on this crawl: images are ordered by rank and text, none condemned."
+
+
+def _learnt(name: str, facts: dict[str, Any]) -> str:
+    """What was learnt of one evidence, in words."""
+    if (share := facts.get("wrong_share_alone")) is not None:
+        return f"wrong labels by {'images' if name == 'image' else name} alone {_percent(share).strip()}"
+    if facts.get("gain", 0.0) <= 0:
+        return "-"
+    if name == "side":
+        return "rank and text weighed together"
+    if (weight := facts.get("weight")) is not None:
+        return f"counts {weight:.2f} times as much as the image judge"
+    meaning = _MEANINGS.get(name, "higher values")
+    return f"{meaning}: label {'likelier' if facts.get('slope', 0.0) >= 0 else 'less likely'} right"
+
+
+def _percent(share: float | None) -> str:
+    """A share with one digit, as wide as 100 % so that a column of them stands right."""
+    return "-" if share is None or math.isnan(share) else f"{100 * share:5.1f} %"
 
 
 def senses(settled: Sequence[Sense], run: str) -> None:

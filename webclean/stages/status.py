@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from webclean import schema
@@ -11,11 +12,14 @@ from webclean.io.run_dir import RunDir
 from webclean.stages.base import PENDING, command_for, committed, staleness
 from webclean.stages.chain import CHAIN, writer_of
 
+DEFAULT = "default"  # the decisions that `export` and `evaluate` take by themselves
 _DEPTH = 3
 
 
 def survey(run: RunDir) -> dict[str, Any]:
     """Every artefact with its state (`fresh`, `stale: why`, `unfinished`), the lock, and the next command.
+
+    `finished` is the ISO time at which the artefact was made, None where it is unfinished.
 
     Raises:
         ArtifactMissingError: there is no such run folder.
@@ -35,6 +39,7 @@ def survey(run: RunDir) -> dict[str, Any]:
                     "total": None,
                     "forwarded": None,
                     "seconds": None,
+                    "finished": None,
                 }
             )
             continue
@@ -46,9 +51,16 @@ def survey(run: RunDir) -> dict[str, Any]:
                 "total": record["counts"]["total"],
                 "forwarded": record["counts"]["forwarded"],
                 "seconds": round(record["clock"]["seconds"], 1),
+                "finished": _finished(record["clock"]),
             }
         )
     return {"run": run.url, "artefacts": rows, "lock": holder_of(run), "next": _next(run, rows)}
+
+
+def _finished(clock: dict[str, float]) -> str:
+    """When the stage ended, in ISO 8601, UTC."""
+    ended = datetime.fromtimestamp(clock["started"] + clock["seconds"], tz=UTC)
+    return ended.isoformat(timespec="seconds")
 
 
 def _artefacts(run: RunDir) -> list[str]:
@@ -80,6 +92,15 @@ def _next(run: RunDir, rows: list[dict[str, Any]]) -> str:
             return command_for(artefact, run)
     if schema.DUPLICATES not in states:
         return f"webclean ingest SOURCE {run.url}"
-    if not any(name.startswith(f"{schema.DECISIONS}/") for name in states):
+    decided = [row for row in rows if row["artefact"].startswith(f"{schema.DECISIONS}/")]
+    if not decided:
         return f"webclean weight {run.url}"
-    return f"webclean export {run.url} OUT"
+    if schema.decisions_path(DEFAULT) in states:
+        return export_command(run.url, DEFAULT)
+    newest = max(decided, key=lambda row: row["finished"])
+    return export_command(run.url, newest["artefact"].removeprefix(f"{schema.DECISIONS}/"))
+
+
+def export_command(url: str, decisions: str) -> str:
+    """The command line that exports by the decisions of that name."""
+    return f"webclean export {url} OUT" + ("" if decisions == DEFAULT else f" --decisions {decisions}")
