@@ -56,13 +56,9 @@ def match(
         wanted = getattr(config, f"{field}_column")
         if wanted is None:
             continue
-        if wanted not in columns:
-            raise ColumnMissingError(
-                f"there is no column {wanted!r}", context=where, hint=f"columns: {', '.join(columns)}"
-            )
-        chosen[field] = wanted
+        chosen[field] = _named(wanted, columns, where)
     free = [c for c in columns if c not in chosen.values() and c != bytes_column]
-    plain = {_WORD.sub("_", column.strip().lower()): column for column in reversed(free)}
+    plain = {_plain(column): column for column in reversed(free)}
     for field, names in NAMES.items():
         if field in chosen:
             continue
@@ -80,6 +76,24 @@ def match(
     _require(chosen, PATH, bytes_column is not None, columns, where, "path")
     _require(chosen, schema.CATEGORY, False, columns, where, "category")
     return chosen
+
+
+def _named(wanted: str, columns: Sequence[str], where: str) -> str:
+    """The column that a flag names: spelled the same, else the only one that is the same but for case."""
+    if wanted in columns:
+        return wanted
+    found = [column for column in columns if _plain(column) == _plain(wanted)]
+    if len(found) != 1:
+        raise ColumnMissingError(
+            f"there is no column {wanted!r}",
+            context=where,
+            hint=f"columns: {', '.join(found or columns)}",
+        )
+    return found[0]
+
+
+def _plain(column: str) -> str:
+    return _WORD.sub("_", column.strip().lower())
 
 
 def _require(
