@@ -94,8 +94,17 @@ def test_links_loops_pipes_and_runs(tmp_path):
 def test_nothing_there(tmp_path):
     with pytest.raises(ImagesNotFoundError, match="there is no"):
         _list(tmp_path / "absent")
-    with pytest.raises(ImagesNotFoundError, match="no images in"):
+    with pytest.raises(ImagesNotFoundError, match="no images in") as caught:
         _list(tmp_path)
+    assert caught.value.context == "the folder is empty"
+    assert caught.value.hint is not None
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(ImagesNotFoundError, match="no images in") as caught:
+        _list(tmp_path)
+    assert caught.value.context == "seen besides: 1 sidecars"
+    with pytest.raises(ImagesNotFoundError, match="no images in") as caught:
+        _list(_csv(tmp_path, "path,query\n"))
+    assert caught.value.context == "the manifest has no rows"
     with pytest.raises(ConfigError, match="no SOURCE"):
         list_source(IngestConfig())
 
@@ -203,6 +212,15 @@ def test_missing_columns(tmp_path):
         _list(_csv(tmp_path, "path,path,query\n1,2,3\n", "d.csv"))
 
 
+def test_a_flag_names_a_column_without_case(tmp_path):
+    source = _csv(tmp_path, "path,query,Pos.,Title,TITLE\n1.jpg,a,7,x,y\n")
+    row = _rows(source, rank_column="pos.", title_column="TITLE")[0]
+    assert (row["rank"], row["title"]) == (7, "y")
+    with pytest.raises(ColumnMissingError, match="there is no column 'title'") as caught:
+        _list(source, title_column="title")
+    assert caught.value.hint == "columns: Title, TITLE"
+
+
 def test_not_what_the_ending_says(tmp_path):
     with pytest.raises(ArtifactInvalidError, match="not readable as Parquet"):
         _list(_csv(tmp_path, "path,query\n", "x.parquet"))
@@ -263,6 +281,11 @@ def test_category_map(tmp_path):
     for text, words in (("a,b,c\n", "must be `from,to`"), ("a,b\na,c\n", "maps 'a' twice")):
         with pytest.raises(ConfigError, match=words):
             read_category_map(str(_csv(tmp_path, text, "map.csv")))
+    with pytest.raises(ConfigError, match="absent.csv cannot be read: No such file or directory") as caught:
+        read_category_map(str(tmp_path / "absent.csv"))
+    assert "from,to" in str(caught.value.hint)
+    with pytest.raises(ConfigError, match="map.csv is not UTF-8"):
+        read_category_map(str(_csv(tmp_path, "\udcff,a\n", "map.csv")))
 
 
 def test_limit_is_a_fixed_sample(tmp_path):

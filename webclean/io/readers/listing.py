@@ -61,8 +61,11 @@ def list_source(config: IngestConfig) -> Listing:
     table = to_table(records)
     if table.num_rows == 0:
         words = ", ".join(f"{num} {name}" for name, num in sorted(found.skipped.items()))
+        empty = "the folder is empty" if kind == "folder" else "the manifest has no rows"
         raise ImagesNotFoundError(
-            f"no images in {config.source}", context=f"seen besides: {words}" if words else None
+            f"no images in {config.source}",
+            context=f"seen besides: {words}" if words else empty,
+            hint="SOURCE is the folder above the categories' folders, or a manifest with one row per image",
         )
     table = _unique(table)
     table, unknown = _mapped(table, config.category_map)
@@ -216,8 +219,18 @@ def read_category_map(path: str) -> dict[str, str]:
     """
     try:
         raw = uris.read_bytes(path if uris.is_remote(path) else uris.of_path(path)).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the category map {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(
+            f"the category map {path} cannot be read: {error.strerror or error}",
+            context="--category-map names it",
+            hint="give a CSV with lines of from,to, or a JSON object",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"the category map {path} is not UTF-8 text",
+            context=f"byte {error.start} cannot be decoded",
+            hint="save it as UTF-8: a CSV with lines of from,to, or a JSON object",
+        ) from error
     if path.lower().endswith(".json"):
         try:
             value = json.loads(raw)
