@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from webclean.cli import show
+from webclean.cli.options import Settings
 from webclean.config import DecideConfig
 from webclean.stages.base import Counts, Outcome
 from webclean.stages.similarity import Sense
@@ -107,3 +108,16 @@ def test_why_there_is_no_judge(
     assert text in shown
     assert "Next: webclean export my-run OUT --decisions mine" in shown
     assert "Evidence" not in shown
+
+
+@pytest.mark.parametrize(
+    ("result", "text"), [({}, None), ({"copies_of_test_images": 3}, "3 images are copies of an image of")]
+)
+def test_copies_of_a_test_set_are_counted(
+    result: dict[str, Any], text: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = Outcome("dedup", False, Counts(total=4, forwarded=4), result, 0.1)
+    settings = Settings(flags={}, toml={}, quiet=False, json=False, force=False)
+    show.outcomes([outcome], "my-run", settings)
+    shown = capsys.readouterr().out
+    assert (text in shown) if text else ("--against" not in shown)

@@ -202,6 +202,15 @@ def test_the_highest_threshold_leaves_what_nobody_judged(context, tmp_path):
     assert set(table(tmp_path / "out")) == {"d/one.jpg"}
 
 
+def test_categories_that_fall_short_of_their_least_are_named(context, tmp_path, capsys):
+    command = ["export", context.run.url, str(tmp_path / "out"), "--overwrite", "--min-per-category"]
+    assert main([*command, "4"]) == 0
+    noted = capsys.readouterr().err
+    assert "--min-per-category 4 is not reached by 1 categories: dog (3)" in noted
+    assert main([*command, "3", "--json"]) == 0
+    assert "min-per-category" not in capsys.readouterr().err
+
+
 def test_copies_are_kept_on_demand(context, tmp_path):
     export.run(ExportConfig(to="csv", drop_duplicates=False, drop_against=False), context, tmp_path / "out")
     assert set(table(tmp_path / "out")) == KEPT | {"b/copy2.jpg", "b/test.jpg"}

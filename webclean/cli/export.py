@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from webclean.cli import console
 from webclean.cli.options import Settings, configurable, writing
 from webclean.config import ExportConfig
+
+_SHOWN: Final = 5  # categories that a note lists
 
 
 @configurable(ExportConfig)
@@ -24,6 +27,8 @@ def export(
 
     with writing(run, "export", settings) as context:
         done = stage.run(settings.build(ExportConfig), context, out, force=settings.force)
+    if short := _short_of(settings.build(ExportConfig).min_per_category, done.by_category):
+        settings.note(short)
     dropped = ", ".join(f"{n:,} {reason}" for reason, n in sorted(done.counts.dropped.items()) if n)
     if settings.json:
         console.print_json(
@@ -46,4 +51,17 @@ def export(
         f"{done.counts.forwarded:,} of {done.counts.total:,} images exported"
         f"{f', {done.num_relabelled:,} of them relabelled' if done.num_relabelled else ''};"
         f" left out: {dropped or 'none'}. Check it any time with: webclean verify {out}"
+    )
+
+
+def _short_of(least: int, by_category: Mapping[str, tuple[int, int]]) -> str | None:
+    """Which categories hold fewer images than --min-per-category asks for."""
+    short = [(name, kept) for name, (kept, _) in sorted(by_category.items()) if kept < least]
+    if not short:
+        return None
+    shown = ", ".join(f"{name} ({kept})" for name, kept in short[:_SHOWN])
+    more = ", ..." if len(short) > _SHOWN else ""
+    return (
+        f"--min-per-category {least} is not reached by {len(short)} categories: {shown}{more};"
+        " bad files and copies are not given back"
     )

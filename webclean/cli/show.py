@@ -65,6 +65,11 @@ def outcomes(found: Sequence[Outcome], run: str, settings: Settings) -> None:
         for o in found
     ]
     console.print_table(f"Run {run}", ("stage", "in", "on", "left out", "time"), rows)
+    copies = next((o.result.get("copies_of_test_images") for o in found if o.stage == "dedup"), None)
+    if copies is not None:
+        console.print_text(
+            f"{copies:,} images are copies of an image of the --against set; export leaves them out."
+        )
     if any(o.stage == "similarity" for o in found):
         from webclean.io.run_dir import RunDir
         from webclean.stages.similarity import read_senses
