@@ -108,6 +108,7 @@ def test_why_there_is_no_judge(
     assert text in shown
     assert "Next: webclean export my-run OUT --decisions mine" in shown
     assert "Evidence" not in shown
+    assert "share of wrong labels" not in shown
 
 
 @pytest.mark.parametrize(

@@ -100,12 +100,13 @@ def decisions(outcome: Outcome, run: str, config: DecideConfig) -> None:
         console.print_table(
             "Evidence, its worth learnt from the crawl", ("evidence", "worth", "what it says"), rows
         )
-    shares = sorted(told.get("wrong_share_by_category", {}).items(), key=lambda item: -item[1])
-    console.print_table(
-        "Estimated share of wrong labels",
-        ("category", "wrong"),
-        [(name, _percent(share)) for name, share in [("all", told.get("wrong_share")), *shares[:_MANY]]],
-    )
+    if not told.get("no_judge"):  # else the scores only order the images
+        shares = sorted(told.get("wrong_share_by_category", {}).items(), key=lambda item: -item[1])
+        console.print_table(
+            "Estimated share of wrong labels",
+            ("category", "wrong"),
+            [(name, _percent(share)) for name, share in [("all", told.get("wrong_share")), *shares[:_MANY]]],
+        )
     console.print_text(
         f"{outcome.counts.forwarded:,} of {outcome.counts.total:,} images kept."
         f" Next: {export_command(run, config.name)}"
