@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 import webclean
 from webclean.engines.local import InlineEngine
-from webclean.errors import ArtifactInvalidError, ArtifactMissingError, ArtifactStaleError
+from webclean.errors import ArtifactInvalidError, ArtifactMissingError, ArtifactStaleError, ConfigError
 from webclean.io.run_dir import RunDir
 from webclean.stages import base
 from webclean.stages.base import Context, Counts, Outcome, execute, staleness
@@ -242,6 +243,33 @@ def test_an_optional_input_is_used_left_out_and_said(context, world, notes):
     assert context.run.read_json("duplicates/run.json")["inputs"]["text"] is None
     said = "text is left out: text was made from an older images"
     assert notes == [f"{said}; `webclean weight {context.run.url}` brings it back"]
+
+
+def test_evidence_that_came_later_makes_stale_what_was_made_without_it(run_dir):
+    record = {"fingerprint": "f", "counts": {}, "result": {}, "digest": "d", "inputs": {}}
+    late = {"images": "d", "text": None, "models/somnet/predictions": None}
+    run_dir.write_json("images/run.json", record)
+    run_dir.write_json("decisions/default/run.json", record | {"inputs": late})
+    run_dir.write_json("models/somnet/predictions/run.json", record)  # a model comes after the weights
+    assert staleness(run_dir, "decisions/default") is None
+    run_dir.write_json("text/run.json", record | {"inputs": {"images": "older"}})
+    assert staleness(run_dir, "decisions/default") is None  # what is stale itself would not be used
+    run_dir.write_json("text/run.json", record | {"inputs": {"images": "d"}})
+    said = "decisions/default was made without text, which is there now"
+    assert staleness(run_dir, "decisions/default") == said
+
+
+def test_what_a_stage_refuses_leaves_its_outputs_standing(context, world, monkeypatch):
+    execute(NUMBERS, CONFIG, context)
+    before = context.run.read_bytes("images/run.json")
+
+    def check(config, context):
+        raise ConfigError("no such sense")
+
+    monkeypatch.setattr(importlib.import_module(NUMBERS.module), "check", check, raising=False)
+    with pytest.raises(ConfigError, match="no such sense"):
+        execute(NUMBERS, FakeConfig(factor=3), context)
+    assert context.run.read_bytes("images/run.json") == before
 
 
 def test_each_ancestor_is_read_once(run_dir, monkeypatch):

@@ -10,7 +10,7 @@ from judged_run import JudgedRun
 from webclean import schema
 from webclean.cli.app import main
 from webclean.cli.options import Settings
-from webclean.errors import ArtifactMissingError, ConfigError
+from webclean.errors import ArtifactMissingError, ArtifactStaleError, ConfigError
 from webclean.io import tables
 from webclean.stages import features, plan, similarity, text
 from webclean.stages.base import Counts, command_for
@@ -98,6 +98,20 @@ def test_rounds_judge_again_and_stop_when_little_changes(tmp_path, monkeypatch):
     assert 0.0 <= plan.weight_change(made.context, 2) < 0.9
 
 
+def test_training_takes_the_last_fresh_round_and_refuses_stale_weights(tmp_path, monkeypatch):
+    made = JudgedRun(tmp_path, reference.world(N, C, 0.25))
+    stubs = Stubs(made, monkeypatch)
+    stubs.weight(rounds=2, round_tolerance=0.0)
+    assert plan.last_round(made.context) == 2
+    stubs.weight(rank_floor=0.2)  # another first round: the second is older than it
+    assert plan.last_round(made.context) == 1
+    assert plan.last_round(made.context, force=True) == 2
+    images = made.run.read_json("images/run.json")
+    made.run.write_json("images/run.json", images | {"digest": "other"})
+    with pytest.raises(ArtifactStaleError, match="older images"):
+        plan.last_round(made.context)
+
+
 def trained_model(made, name="mine", *, round_=1, in_sample=False):
     """A model's tables, as training on one round's weights leaves them: the image judge's say."""
     said = tables.read(made.run, "predictions/image-r1", schema.PREDICTIONS_TABLE)
@@ -136,6 +150,7 @@ def test_a_model_that_saw_the_images_is_no_judge_of_them(tmp_path, monkeypatch):
     trained_model(made, in_sample=True)
     with pytest.raises(ConfigError, match="in-sample predictions cannot weigh labels"):
         stubs.weight(judge="model:mine")
+    assert not made.run.exists("predictions/text-r2")  # refused before any judge worked
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ class Context:
     listing: Listing | None = None
 
     def has(self, artefact: str) -> bool:
-        """Whether an optional input is there and fresh; `execute` has looked."""
+        """Whether an input may be read: an optional one is there and fresh; `execute` has looked."""
         return self.available.get(artefact, False)
 
 
@@ -155,6 +155,9 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
             run.remove(f"{artefact}/{PENDING}")  # left where the commit was killed in its last step
         return Outcome(stage.name, True, Counts(**record["counts"]), record["result"], 0.0)
 
+    check = getattr(module, "check", None)
+    if check is not None:
+        check(config, context)  # what can be refused is refused before anything that stands is touched
     for artefact in outputs:
         _prepare(run, artefact, fingerprint, outputs, keep_parts=not force)
     started = time.time()
@@ -217,25 +220,34 @@ def staleness(run: RunDir, artefact: str) -> str | None:
         return f"{artefact} has not been made"
     # Each ancestor is read once: the ways up through the rounds double with each.
     records: dict[str, dict[str, Any] | None] = {}
-    return _reason(run, artefact, records, fresh=set())
+    return _reason(run, artefact, records, fresh=set(), below=())
 
 
 def _reason(
-    run: RunDir, artefact: str, records: dict[str, dict[str, Any] | None], fresh: set[str]
+    run: RunDir,
+    artefact: str,
+    records: dict[str, dict[str, Any] | None],
+    fresh: set[str],
+    below: tuple[str, ...],
 ) -> str | None:
-    if artefact in fresh:
+    if artefact in fresh or artefact in below:
         return None
     record = _once(run, artefact, records)
     assert record is not None, "the caller has seen it"
     for name, digest in sorted(record["inputs"].items()):
-        if digest is None:
-            continue
         above = _once(run, name, records)
+        if digest is None:
+            # A model comes after the weights: a decision without it stands until training decides anew.
+            if above is None or name in below or name.startswith(f"{schema.MODELS}/"):
+                continue
+            if _reason(run, name, records, fresh, (*below, artefact)) is None:
+                return f"{artefact} was made without {name}, which is there now"
+            continue
         if above is None:
             return f"{artefact} was made from {name}, which is gone"
         if above["digest"] != digest:
             return f"{artefact} was made from an older {name}"
-        reason = _reason(run, name, records, fresh)
+        reason = _reason(run, name, records, fresh, (*below, artefact))
         if reason is not None:
             return reason
     fresh.add(artefact)
@@ -299,6 +311,7 @@ def _input_digests(stage: Stage, config: StageConfig, context: Context, force: b
     for artefact, required in stage.inputs(config).items():
         if required:
             digests[artefact] = require(run, artefact, reader=f"stage '{stage.name}'", force=force)["digest"]
+            context.available[artefact] = True
             continue
         record = committed(run, artefact)
         reason = None if record is None else staleness(run, artefact)

@@ -133,7 +133,7 @@ CHAIN = (
         "train",
         "webclean.stages.train",
         "train",
-        ("images", "categories", "duplicates", "weights/r{round}/stage1?", "weights/r{round}/stage2?"),
+        ("images", "categories", "duplicates", "weights/r{round}/stage1", "weights/r{round}/stage2"),
         ("models/{name}", "models/{name}/predictions", "models/{name}/rois", "models/{name}/memory"),
         draws=True,
     ),

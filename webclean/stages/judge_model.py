@@ -9,6 +9,18 @@ from webclean.stages.base import Context, Counts
 from webclean.stages.rows import not_usable, refuse_in_sample
 
 
+def check(config: JudgeModelConfig, context: Context) -> None:
+    """Refuse a model before any judge has been asked.
+
+    Raises:
+        ConfigError: the model predicts images that it was trained on.
+    """
+    source = schema.model_predictions_path(config.model)
+    columns = (schema.IMAGE_ID, schema.IN_SAMPLE)
+    for part in tables.iter_parts(context.run, source, schema.MODEL_PREDICTIONS_TABLE, columns):
+        refuse_in_sample(part)
+
+
 def run(config: JudgeModelConfig, context: Context) -> Counts:
     """Write predictions/image-r<k> from models/<model>/predictions, part by part.
 

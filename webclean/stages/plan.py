@@ -24,7 +24,7 @@ from webclean.config import (
 )
 from webclean.errors import ArtifactMissingError, ConfigError
 from webclean.io import tables
-from webclean.stages.base import Context, Outcome, committed, execute
+from webclean.stages.base import Context, Outcome, committed, execute, require, staleness
 from webclean.stages.chain import BY_NAME
 
 C = TypeVar("C", bound=StageConfig)
@@ -58,6 +58,7 @@ def weight(settings: Builder, context: Context, *, force: bool = False, decide: 
         ConfigError: `judge` is no known one, or the model's predictions are in sample.
         ArtifactMissingError: the model has not been trained.
     """
+    from webclean.stages import judge_model
 
     def step(name: str, config: StageConfig) -> Outcome:
         outcome = execute(BY_NAME[name], config, context, force=force)
@@ -66,13 +67,15 @@ def weight(settings: Builder, context: Context, *, force: bool = False, decide: 
 
     outcomes: list[Outcome] = []
     general = settings.build(WeightConfig)
+    model = _judging_model(general)
+    first = 1 if model is None else _round_of(context, model) + 1
+    if model is not None:
+        judge_model.check(settings.build(JudgeModelConfig, round=first, model=model), context)
     features = settings.build(FeaturesConfig)
     made = step("features", features).result["features"]
     feature_set = None if made == "none" else features.name
     step("similarity", settings.build(SimilarityConfig))
     step("text", settings.build(TextConfig))
-    model = _judging_model(general)
-    first = 1 if model is None else _round_of(context, model) + 1
     last = first
     for round_ in range(first, first + general.rounds):
         last = round_
@@ -140,22 +143,27 @@ def weight_change(context: Context, round_: int) -> float:
     return total / max(1, count)
 
 
-def last_round(context: Context) -> int:
-    """The last round whose weights have been made.
+def last_round(context: Context, *, force: bool = False) -> int:
+    """The last round whose weights are fresh; with `force`, the last that has been made.
 
     Raises:
         ArtifactMissingError: there are no weights.
+        ArtifactStaleError: the weights of every round are older than what they were made from.
     """
-    round_ = 0
-    while committed(context.run, schema.stage2_path(round_ + 1)) is not None:
-        round_ += 1
-    if round_ == 0:
+    made = 0
+    while committed(context.run, schema.stage2_path(made + 1)) is not None:
+        made += 1
+    if made == 0:
         raise ArtifactMissingError(
             f"{context.run.url} has no weights",
             context="train reads the last round's weights",
             hint=f"run `webclean weight {context.run.url}` first",
         )
-    return round_
+    for round_ in range(made, 0, -1):
+        if force or staleness(context.run, schema.stage2_path(round_)) is None:
+            return round_
+    require(context.run, schema.stage2_path(1), reader="train")
+    raise AssertionError("a stale artefact is refused")
 
 
 def train(settings: Builder, context: Context, *, force: bool = False) -> list[Outcome]:
@@ -163,9 +171,10 @@ def train(settings: Builder, context: Context, *, force: bool = False) -> list[O
 
     Raises:
         ArtifactMissingError: there are no weights.
+        ArtifactStaleError: the weights are older than what they were made from, and `force` is not set.
         ConfigError: these weights were made by the model that would be overwritten.
     """
-    round_ = last_round(context)
+    round_ = last_round(context, force=force)
     config = settings.build(TrainConfig, round=round_)
     judge = committed(context.run, schema.predictions_path(schema.JUDGE_IMAGE, round_))
     if judge is not None and schema.model_predictions_path(config.name) in judge["inputs"]:

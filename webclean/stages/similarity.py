@@ -66,6 +66,19 @@ def source_fingerprint(config: SimilarityConfig) -> str | None:
     return hashlib.sha256(_senses_bytes(config.senses)).hexdigest()
 
 
+def check(config: SimilarityConfig, ctx: Context) -> None:
+    """Refuse a --senses file before the senses that stand are touched.
+
+    Raises:
+        ConfigError: the file names an unknown category or sense.
+    """
+    by_person = _read_senses(config.senses, _categories(ctx.run))
+    wordnet = open_corpus(config.wordnet) if by_person else None
+    for synset in by_person.values():
+        if wordnet is not None and synset is not None:
+            wordnet.synset(synset)
+
+
 def run(config: SimilarityConfig, ctx: Context) -> Counts:
     """Write category_senses, category_similarity (one row per ordered pair) and category_neighbors.
 
