@@ -427,7 +427,8 @@ class ExportConfig(StageConfig):
     )
     mode: str = knob(
         "clean",
-        "clean: the images that are kept. weighted: every usable image that is no copy, with its weight.",
+        "clean: the images that are kept. weighted: also those that a stricter policy than an even chance drops for"
+        " their score, with their weight.",
         choices=("clean", "weighted"),
     )
     decisions: str = knob("default", "Name of the decisions to export.", names_artefact=True)
