@@ -97,7 +97,18 @@ def test_evidence_subsets_stand_under_their_own_name(done):
 def test_rank_alone_condemns_nobody(done):
     rows = done.decide(evidence=("rank",))
     assert "low_score" not in rows["reason"]
-    assert done.run.read_json("decisions/rank/run.json")["result"]["no_judge"]
+    told = done.run.read_json("decisions/rank/run.json")["result"]
+    assert told["no_judge"]
+    assert told["wrong_share"] is None  # a score that only orders says nothing of it
+    assert told["wrong_share_by_category"] == {}
+
+
+def test_a_small_crawl_is_told_that_its_share_leans_low(tmp_path):
+    made = JudgedRun(tmp_path, reference.world(60, 3, 0.25))
+    made.features()
+    made.judge()
+    made.decide()
+    assert any("60 usable images are few" in note for note in made.notes)
 
 
 @pytest.mark.parametrize("by", ["stages", "product"])
