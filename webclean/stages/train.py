@@ -26,7 +26,7 @@ from webclean.ops.roi_weights import select_rois, slot_scores
 from webclean.stages.base import Context, Counts
 from webclean.stages.copies import CopyTable
 from webclean.stages.predictions import prediction_columns
-from webclean.stages.rows import Categories, Follow, count_statuses, floats, is_usable
+from webclean.stages.rows import Categories, Follow, floats, is_usable, not_usable
 
 if TYPE_CHECKING:
     from webclean.nn.recipe import Recipe
@@ -58,7 +58,6 @@ class _Crawl:
         group_N: int64 duplicate group, -1 for none.
         size_N2: float64 width, height in pixels of the upright image.
         parts: for each part of `images`, how many usable images it holds.
-        statuses: images by status.
     """
 
     image_ids: list[str]
@@ -69,7 +68,6 @@ class _Crawl:
     group_N: NDArray[np.int64]
     size_N2: NDArray[np.float64]
     parts: list[int]
-    statuses: dict[str, int]
 
 
 def run(config: TrainConfig, context: Context) -> Counts:
@@ -100,10 +98,9 @@ def run(config: TrainConfig, context: Context) -> Counts:
         _write_predictions(config, context, crawl, inputs.rows, nets)
         _write_rois(config, context, crawl, inputs.rows, nets, plan)
         _write_memory(config, context, nets.whole, categories)
-    bad = sum(count for status, count in crawl.statuses.items() if status != schema.STATUS_OK)
     context.result["learned_from"] = int((crawl.sampling_N > 0).sum())
-    dropped = {f"{schema.REASON_BAD_FILE}": bad} if bad else {}
-    return Counts(total=len(crawl.image_ids) + bad, forwarded=len(crawl.image_ids), dropped=dropped)
+    num, left_out = len(crawl.image_ids), not_usable(context.run)
+    return Counts(total=num + sum(left_out.values()), forwarded=num, dropped=left_out)
 
 
 # ---------------------------------------------------------------- read
@@ -116,12 +113,10 @@ def _read(config: TrainConfig, context: Context, categories: Categories) -> _Cra
         context.note("train: no weights of stage 1, so every image counts alike")
     ids: list[str] = []
     locations: list[str] = []
-    statuses: dict[str, int] = {}
     pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in ("category", "sampling", "loss", "size")}
     parts: list[int] = []
     columns = (schema.IMAGE_ID, schema.URI, schema.CATEGORY, schema.STATUS, schema.WIDTH, schema.HEIGHT)
     for part in tables.iter_parts(run, schema.IMAGES, schema.IMAGES_TABLE, columns):
-        count_statuses(part.column(schema.STATUS), statuses)
         ok = is_usable(part)
         image_id = part.column(schema.IMAGE_ID)
         for name, follow, column in (
@@ -146,7 +141,7 @@ def _read(config: TrainConfig, context: Context, categories: Categories) -> _Cra
         raise ImagesNotFoundError("every usable image has weight 0", context=run.url)
     return _Crawl(
         ids, locations, np.concatenate(pieces["category"]), sampling_N, loss_N, copies.group_N,
-        np.concatenate(pieces["size"]), parts, statuses,
+        np.concatenate(pieces["size"]), parts,
     )  # fmt: skip
 
 
