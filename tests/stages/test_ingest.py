@@ -204,6 +204,20 @@ def test_nothing_usable(tmp_path):
         _ingest(_context(tmp_path), tmp_path / "crawl")
 
 
+def test_a_manifest_whose_images_lie_elsewhere_names_the_flag_that_reads_them(tmp_path):
+    for name in ("crawl", "elsewhere"):
+        (tmp_path / name).mkdir()
+    rows = ["path,query"]
+    for i in range(3):
+        path = tmp_path / "elsewhere" / f"{i}.png"
+        path.write_bytes(picture(i))
+        rows.append(f"{path},cat")
+    (tmp_path / "crawl/m.csv").write_text("\n".join([*rows, "gone.png,cat"]))
+    with pytest.raises(ImagesNotFoundError) as caught:
+        _ingest(_context(tmp_path), tmp_path / "crawl/m.csv")
+    assert "3 of them: it lies outside SOURCE; --allow-outside reads it" in str(caught.value.context)
+
+
 def test_a_file_that_kills_its_worker_is_blamed_alone(tmp_path, crawl):
     (crawl / "cat/killer.png").write_bytes(picture(8))
 

@@ -60,7 +60,7 @@ def run(config: IngestConfig, context: Context) -> Counts:
     total = listing.records.num_rows
     usable = statuses[schema.STATUS_OK]
     dropped = {status: num for status, num in sorted(statuses.items()) if status != schema.STATUS_OK}
-    _check_bad(config, total, usable, dropped)
+    _check_bad(config, context, total, usable, dropped)
     return Counts(total=total, forwarded=usable, dropped=dropped)
 
 
@@ -201,10 +201,27 @@ def _summary(context: Context) -> tuple[Counter[str], int]:
     return statuses, len(names)
 
 
-def _check_bad(config: IngestConfig, total: int, usable: int, dropped: dict[str, int]) -> None:
+def _commonest_error(context: Context) -> tuple[str | None, int]:
+    """What most of the rows that cannot be used say, and how many say it."""
+    from webclean.io import tables
+
+    errors: Counter[str] = Counter()
+    for part in tables.iter_parts(context.run, schema.IMAGES, schema.IMAGES_TABLE, (schema.ERROR,)):
+        errors.update(error for error in part.column(schema.ERROR).to_pylist() if error)
+    return errors.most_common(1)[0] if errors else (None, 0)
+
+
+def _check_bad(
+    config: IngestConfig, context: Context, total: int, usable: int, dropped: dict[str, int]
+) -> None:
     words = ", ".join(f"{num} {status}" for status, num in dropped.items())
     if usable == 0:
-        raise ImagesNotFoundError(f"none of {total} files is a usable image", context=words)
+        error, num = _commonest_error(context)
+        raise ImagesNotFoundError(
+            f"none of {total} files is a usable image",
+            context=words if error is None else f"{words}; {num} of them: {error}",
+            hint="mend what the error says, or name another SOURCE",
+        )
     if config.max_bad is None:
         return
     bad = sum(num for status, num in dropped.items() if status != schema.STATUS_EXCLUDED)
