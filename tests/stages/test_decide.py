@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from webclean import schema
 from webclean.config import DecideConfig, JudgeImageConfig
+from webclean.stages.base import command_for
 
 N, C = 300, 4
 INSIDE, ACROSS = (0, 4, 8), (1, 2)
@@ -101,6 +102,8 @@ def test_rank_alone_condemns_nobody(done):
     assert told["no_judge"]
     assert told["wrong_share"] is None  # a score that only orders says nothing of it
     assert told["wrong_share_by_category"] == {}
+    made_by = f"webclean weight {done.run.url} --evidence rank --decisions rank"
+    assert command_for("decisions/rank", done.run) == made_by
 
 
 def test_a_small_crawl_is_told_that_its_share_leans_low(tmp_path):

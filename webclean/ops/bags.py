@@ -67,7 +67,11 @@ def draw_bags(
     if not (np.isfinite(probability_N) & (probability_N >= 0)).all():
         raise DataError("sampling probabilities must be finite and not negative")
     if not (probability_N > 0).any():
-        raise DataError("no image is left to train on: every sampling probability is 0")
+        raise DataError(
+            "no image is left to train on: every sampling probability is 0",
+            context="the images held out in a fold, or for validation, may be the only ones with weight",
+            hint="train on more images, or with --folds 0 and --validation 0",
+        )
     images, labels = [], []
     short_C = np.zeros(num_categories, dtype=bool)
     for category, members in rows_by_code(category_N, probability_N > 0):

@@ -267,7 +267,17 @@ def command_for(artefact: str, run: RunDir) -> str:
         return "webclean --help"
     if stage.command == "ingest":
         return f"webclean ingest SOURCE {run.url}"
-    return f"webclean {stage.command} {run.url}{_round_flags(artefact, run)}"
+    return f"webclean {stage.command} {run.url}{_round_flags(artefact, run)}{_decision_flags(artefact, run)}"
+
+
+def _decision_flags(artefact: str, run: RunDir) -> str:
+    """The name and the evidence of decisions other than the default ones."""
+    folder, _, name = artefact.partition("/")
+    if folder != schema.DECISIONS or name in ("", "default"):
+        return ""
+    record = committed(run, artefact)
+    evidence = [] if record is None else record.get("config", {}).get("evidence", [])
+    return (f" --evidence {','.join(evidence)}" if evidence else "") + f" --decisions {name}"
 
 
 def _round_flags(artefact: str, run: RunDir) -> str:

@@ -117,7 +117,9 @@ def run(config: ExportConfig, context: Context, out: Path, *, force: bool = Fals
     if not choice.is_out_N.any():
         reasons = Counter(choice.reason_N.tolist()).most_common()
         raise ConfigError(
-            "no image is left to export", context=", ".join(f"{n} {reason}" for reason, n in reasons)
+            "no image is left to export",
+            context=", ".join(f"{n} {reason}" for reason, n in reasons),
+            hint="choose a policy that keeps more, such as --threshold 0.3 or --keep-fraction 0.5",
         )
     with folder.replacing(out, overwrite=config.overwrite, beside=_read_folders(source)) as new:
         writer = _Writer(config, how, context, categories, choice, new)
