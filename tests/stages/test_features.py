@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from webclean import schema
@@ -15,24 +14,11 @@ from webclean.engines.local import InlineEngine, LocalEngine
 from webclean.errors import ArtifactStaleError
 from webclean.io import tables
 from webclean.io.run_dir import RunDir
-from webclean.nn import backbones
 from webclean.stages import features
 from webclean.stages.base import Context
 
 NULL_IMAGE = {column.name: None for column in schema.IMAGES_TABLE.columns}
 PART_ROWS = 5
-
-
-@pytest.fixture
-def weights(tmp_path):
-    """A checkpoint of a network that is quick to run."""
-    import torchvision
-
-    torch.manual_seed(0)
-    path = tmp_path / "mobilenet.pth"
-    torch.save(torchvision.models.mobilenet_v3_small().state_dict(), path)
-    backbones.resolve.cache_clear()
-    return str(path)
 
 
 @pytest.fixture

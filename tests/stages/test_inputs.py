@@ -6,14 +6,12 @@ import csv
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from webclean import config, schema
 from webclean.engines.local import InlineEngine
 from webclean.io import sentence, tables
 from webclean.io.run_dir import RunDir
-from webclean.nn import backbones
 from webclean.stages.base import Context, execute
 from webclean.stages.chain import BY_NAME, CHAIN
 
@@ -48,18 +46,6 @@ def manifest(tmp_path):
     with (tmp_path / "manifest.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     return str(tmp_path / "manifest.csv")
-
-
-@pytest.fixture
-def weights(tmp_path):
-    """A checkpoint of a network that is quick to run."""
-    import torchvision
-
-    torch.manual_seed(0)
-    path = tmp_path / "mobilenet.pth"
-    torch.save(torchvision.models.mobilenet_v3_small().state_dict(), path)
-    backbones.resolve.cache_clear()
-    return str(path)
 
 
 def plan(manifest, weights):
