@@ -5,19 +5,20 @@ from __future__ import annotations
 from webclean import schema
 from webclean.config import JudgeModelConfig
 from webclean.io import tables
+from webclean.io.run_dir import RunDir
 from webclean.stages.base import Context, Counts
 from webclean.stages.rows import not_usable, refuse_in_sample
 
 
-def check(config: JudgeModelConfig, context: Context) -> None:
-    """Refuse a model before any judge has been asked.
+def refuse_model_in_sample(run: RunDir, model: str) -> None:
+    """Refuse a model before any other judge of its round has worked.
 
     Raises:
         ConfigError: the model predicts images that it was trained on.
     """
-    source = schema.model_predictions_path(config.model)
+    source = schema.model_predictions_path(model)
     columns = (schema.IMAGE_ID, schema.IN_SAMPLE)
-    for part in tables.iter_parts(context.run, source, schema.MODEL_PREDICTIONS_TABLE, columns):
+    for part in tables.iter_parts(run, source, schema.MODEL_PREDICTIONS_TABLE, columns):
         refuse_in_sample(part)
 
 

@@ -70,7 +70,7 @@ def weight(settings: Builder, context: Context, *, force: bool = False, decide: 
     model = _judging_model(general)
     first = 1 if model is None else _round_of(context, model) + 1
     if model is not None:
-        judge_model.check(settings.build(JudgeModelConfig, round=first, model=model), context)
+        judge_model.refuse_model_in_sample(context.run, model)
     features = settings.build(FeaturesConfig)
     made = step("features", features).result["features"]
     feature_set = None if made == "none" else features.name
