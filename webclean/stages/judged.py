@@ -14,7 +14,7 @@ from webclean.io.run_dir import RunDir
 from webclean.ops.folds import grouped_folds
 from webclean.stages.base import Context, Counts
 from webclean.stages.copies import CopyTable
-from webclean.stages.rows import Categories, floats, is_usable, not_usable
+from webclean.stages.rows import Categories, count_statuses, floats, is_usable, left_out
 
 FOLD_SALT = 0x0F01D  # folds have a random stream of their own
 
@@ -80,16 +80,18 @@ def read_usable(run: RunDir) -> Usable:
     ids: list[str] = []
     labels: list[NDArray[np.int64]] = []
     sizes: list[int] = []
+    statuses: dict[str, int] = {}
     for part in tables.iter_parts(
         run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, schema.CATEGORY, schema.STATUS)
     ):
+        count_statuses(part.column(schema.STATUS), statuses)
         ok = part.filter(is_usable(part))
         ids.extend(ok.column(schema.IMAGE_ID).to_pylist())
         labels.append(categories.encode(ok.column(schema.CATEGORY)))
         sizes.append(ok.num_rows)
     group_N = CopyTable(run).of(ids).group_N
     label_N = np.concatenate(labels) if labels else np.zeros(0, dtype=np.int64)
-    return Usable(ids, label_N, group_N, sizes, not_usable(run), categories.num)
+    return Usable(ids, label_N, group_N, sizes, left_out(statuses), categories.num)
 
 
 def fit_weights(context: Context, round_: int, usable: Usable) -> NDArray[np.float64]:

@@ -190,9 +190,14 @@ def not_usable(run: RunDir) -> dict[str, int]:
     statuses: dict[str, int] = {}
     for part in tables.iter_parts(run, schema.IMAGES, schema.IMAGES_TABLE, (schema.STATUS,)):
         count_statuses(part.column(schema.STATUS), statuses)
-    statuses.pop(schema.STATUS_OK, None)
-    excluded = statuses.pop(schema.STATUS_EXCLUDED, 0)
-    found = {schema.REASON_BAD_FILE: sum(statuses.values()), schema.REASON_EXCLUDED: excluded}
+    return left_out(statuses)
+
+
+def left_out(statuses: Mapping[str, int]) -> dict[str, int]:
+    """Counts of statuses as counts of the reasons for which rows are no usable images."""
+    excluded = statuses.get(schema.STATUS_EXCLUDED, 0)
+    bad = sum(statuses.values()) - statuses.get(schema.STATUS_OK, 0) - excluded
+    found = {schema.REASON_BAD_FILE: bad, schema.REASON_EXCLUDED: excluded}
     return {reason: num for reason, num in found.items() if num}
 
 
