@@ -600,6 +600,12 @@ class TrainConfig(StageConfig):
     )
     memory_decay: float = knob(0.99, "Share of running counts and means that one step keeps.", ge=0, lt=1)
     memory_weight: float = knob(0.1, "Weight of the memory's loss beside the classifier's (beta).", ge=0)
+    image_loss: float | None = knob(
+        None,
+        "Weight of the cross entropy of a bag's whole images, one by one, beside the bag's own; 0: SOMNet's"
+        " loss; none given: 1 where the backbone learns, 0 for a head.",
+        ge=0,
+    )
     memory_rate: float = knob(0.05, "Learning rate of keys and values that learn by gradient.", gt=0)
     memory_to_backbone: bool = knob(False, "Let the memory's loss reach the backbone after the warm-up.")
     roi_score: str = knob(

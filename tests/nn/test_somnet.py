@@ -43,10 +43,29 @@ def test_warm_up_bags_of_one_are_ordinary_cross_entropy(world):
 def test_a_bag_is_the_mean_of_its_images_in_the_warm_up(world):
     learner = make_learner(world, images_per_bag=3)
     batch = learner.batches(0)[0]
-    bag, weight = learner._bag_features(batch, None)
+    seen = learner._look(batch, None)
     whole = world.rows.take(batch.images_BG.reshape(-1))[:, 0].float().reshape(*batch.images_BG.shape, -1)
-    torch.testing.assert_close(bag, whole.mean(dim=1))
-    np.testing.assert_allclose(weight.reshape(-1, 3, ROIS)[:, :, 0], 1 / 3)
+    torch.testing.assert_close(seen.bag_BE, whole.mean(dim=1))
+    np.testing.assert_allclose(seen.weight_BM.reshape(-1, 3, ROIS)[:, :, 0], 1 / 3)
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_the_images_own_loss_is_weighted_cross_entropy_of_whole_images(world, epoch):
+    rng = np.random.default_rng(5)
+    weighted = replace(world, labels=replace(world.labels, loss_N=rng.random(len(world.labels.loss_N))))
+    learner = make_learner(weighted, images_per_bag=3, warmup_epochs=2, image_loss=0.5)
+    train(learner, epochs=2)
+    batch = learner.batches(epoch)[0]
+    loss, parts = learner.loss(batch, epoch)
+    images = batch.images_BG.reshape(-1)
+    whole = learner.rows.take(images)[:, 0].float()
+    logs = torch.log_softmax(learner.net.head(whole), dim=1)
+    picked = logs[torch.arange(len(images)), torch.from_numpy(weighted.labels.category_N[images])]
+    weights = torch.from_numpy(weighted.labels.loss_N[images]).float()
+    expected = float((-(weights * picked).sum() / weights.sum()).detach())
+    assert parts["images"] == pytest.approx(expected, rel=1e-5)
+    rest = parts["classification"] + learner.options.beta * parts.get("memory", 0.0)
+    assert float(loss.detach()) == pytest.approx(rest + 0.5 * expected, rel=1e-5)
 
 
 def test_bags_do_not_depend_on_the_order_of_images_or_rois(world):
@@ -55,7 +74,7 @@ def test_bags_do_not_depend_on_the_order_of_images_or_rois(world):
     batch = learner.batches(3)[0]
     turned = replace(batch, images_BG=batch.images_BG[:, ::-1])
     # All ROIs stay: where only some do, those of equal score are told apart by their index.
-    one, two = learner._bag_features(batch, 100.0)[0], learner._bag_features(turned, 100.0)[0]
+    one, two = learner._look(batch, 100.0).bag_BE, learner._look(turned, 100.0).bag_BE
     torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
 
 
@@ -76,7 +95,7 @@ def test_background_weighs_nothing_and_flipped_labels_score_low(world, kind):
     score_N = judged.d_NR.mean(axis=1)
     assert auroc(score_N[~world.is_wrong_N], score_N[world.is_wrong_N]) > 0.75
     batch = learner.batches(50)[0]
-    _, weight_BM = learner._bag_features(batch, 20.0)
+    weight_BM = learner._look(batch, 20.0).weight_BM
     share = weight_BM.reshape(len(weight_BM), 2, ROIS)[:, :, 3:].sum() / weight_BM.sum()
     assert share < 0.2
     np.testing.assert_allclose(weight_BM.sum(axis=1), 1.0)
@@ -133,9 +152,9 @@ def test_image_weights_reach_the_loss_through_the_rois(world):
     weighted = replace(world, labels=replace(world.labels, loss_N=loss_N))
     learner = make_learner(weighted)
     batch = learner.batches(0)[0]
-    bag, weight_BM = learner._bag_features(batch, None)
+    seen = learner._look(batch, None)
     np.testing.assert_allclose(
-        learner._loss_weights(batch, weight_BM, bag).numpy(), loss_N[batch.images_BG].mean(axis=1)
+        learner._loss_weights(batch, seen.weight_BM, seen.bag_BE).numpy(), loss_N[batch.images_BG].mean(axis=1)
     )
 
 

@@ -17,5 +17,6 @@ def plain_net(encoder: nn.Module, dim: int, num_categories: int) -> SomNet:
 def plain_options(options: SomnetOptions) -> SomnetOptions:
     """The same training on bags of one whole image; as many images a step as before."""
     return replace(
-        options, images_per_bag=1, batch_bags=options.batch_bags * options.images_per_bag, kmeans=False
-    )
+        options, images_per_bag=1, batch_bags=options.batch_bags * options.images_per_bag, image_loss=0.0,
+        kmeans=False,
+    )  # fmt: skip

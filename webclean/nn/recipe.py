@@ -153,6 +153,8 @@ def build_learner(
         roi_score=config.roi_score,
         area_score=config.area_score,
         beta=config.memory_weight,
+        # A mean of images is easier to classify than an image: a backbone that sees bags alone learns too little.
+        image_loss=config.image_loss if config.image_loss is not None else 0.0 if recipe.is_frozen else 1.0,
         memory_to_encoder=config.memory_to_backbone and not recipe.is_frozen,
         warmup_epochs=config.warmup_epochs
         if recipe.is_frozen

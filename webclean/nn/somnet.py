@@ -59,6 +59,7 @@ class SomnetOptions:
         roi_score: d, r or d*r.
         area_score: whether a proposal's score is scaled by its area.
         beta: weight of the memory's loss.
+        image_loss: weight of the cross entropy of a bag's whole images, one by one; 0 = SOMNet's own loss.
         memory_to_encoder: whether, in the rounds, the memory's loss reaches the encoder.
         warmup_epochs: epochs on whole images only (initial weights), the memory's last.
         memory_epochs: of the warm-up, the last ones, in which the memory learns as well.
@@ -73,6 +74,7 @@ class SomnetOptions:
     roi_score: str = "d"
     area_score: bool = True
     beta: float = 0.1
+    image_loss: float = 0.0
     memory_to_encoder: bool = False
     warmup_epochs: int = 2
     memory_epochs: int = 2
@@ -106,6 +108,21 @@ class BagBatch:
     images_BG: NDArray[np.int64]
     category_B: NDArray[np.int64]
     draw: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Bags through the network.
+
+    Attributes:
+        bag_BE: x_bar = sum of w(x) x over the bag's ROIs.
+        weight_BM: float64, these weights.
+        whole_BGE: features of the whole images.
+    """
+
+    bag_BE: Tensor
+    weight_BM: NDArray[np.float64]
+    whole_BGE: Tensor
 
 
 class BagLearner:
@@ -178,7 +195,7 @@ class BagLearner:
         enough, features = 2 * memory.num_slots, []
         with torch.no_grad():
             for batch in batches:
-                features.append(self._bag_features(batch, None)[0])
+                features.append(self._look(batch, None).bag_BE)
                 enough -= len(features[-1])
                 if enough <= 0:
                     break
@@ -188,21 +205,26 @@ class BagLearner:
         memory.set_keys(pool_BD[torch.from_numpy(chosen_K)])
 
     def loss(self, batch: BagBatch, epoch: int) -> tuple[Tensor, dict[str, float]]:
-        """L = L_cls + beta * L_memory (+ the head's penalty) of one step, and its parts.
+        """L = L_cls + beta * L_memory (+ the images' own loss, the head's penalty) of a step, and its parts.
 
         The memory moves in closed form after the optimiser's step, on the features of this step.
         """
         percent = self.percent(epoch)
-        bag_BE, weight_BM = self._bag_features(batch, percent)
+        seen = self._look(batch, percent)
+        bag_BE = seen.bag_BE
         target_B = torch.from_numpy(batch.category_B).to(bag_BE.device)
         classification = weighted_cross_entropy(
-            self.net.head(bag_BE), target_B, self._loss_weights(batch, weight_BM, bag_BE),
+            self.net.head(bag_BE), target_B, self._loss_weights(batch, seen.weight_BM, bag_BE),
             normalised=self.options.normalised,
         )  # fmt: skip
         total = classification
+        parts = {"classification": float(classification.detach())}
+        if self.options.image_loss:
+            images = self._image_loss(batch, seen.whole_BGE, target_B)
+            parts["images"] = float(images.detach())
+            total = total + self.options.image_loss * images
         if self.options.head_l2:
             total = total + 0.5 * self.options.head_l2 * self.net.head.weight.square().sum()
-        parts = {"classification": float(classification.detach())}
         memory = self.net.memory
         if memory is not None and epoch >= self._memory_starts:
             joint = self.options.memory_to_encoder and percent is not None
@@ -249,20 +271,27 @@ class BagLearner:
     def _round(self, epoch: int) -> int:
         return (epoch - self.options.warmup_epochs) // self.options.epochs_per_round
 
-    def _bag_features(self, batch: BagBatch, percent: float | None) -> tuple[Tensor, NDArray[np.float64]]:
-        """x_bar = sum of w(x) x over the bag's ROIs, float (B, E), and the weights (B, M)."""
+    def _look(self, batch: BagBatch, percent: float | None) -> _Seen:
+        """What the network sees of the bags: in a round (`percent`) weighted ROIs, before it whole images."""
         num_bags, per_bag = batch.images_BG.shape
         rng = np.random.default_rng(batch.draw) if self.net.training else None
         inputs = self.rows.take(batch.images_BG.reshape(-1), rng)
         if percent is None or self.net.memory is None:
             # Proposals weigh nothing yet: only the whole images are looked at.
             whole_BGE = self.net.encoder(inputs, 1).reshape(num_bags, per_bag, -1)
-            weight_BM = np.repeat(self._initial_M[None, :], num_bags, axis=0)
-            return whole_BGE.mean(dim=1), weight_BM
-        rois_BME = self.net.encoder(inputs).reshape(num_bags, per_bag * self.num_rois, -1)
+            return _Seen(whole_BGE.mean(dim=1), np.repeat(self._initial_M[None, :], num_bags, axis=0), whole_BGE)
+        rois_BGRE = self.net.encoder(inputs).reshape(num_bags, per_bag, self.num_rois, -1)
+        rois_BME = rois_BGRE.flatten(1, 2)
         weight_BM = self._roi_weights(rois_BME.detach(), batch.category_B, percent)
         weights = torch.from_numpy(weight_BM).to(rois_BME)
-        return torch.einsum("bm,bme->be", weights, rois_BME), weight_BM
+        return _Seen(torch.einsum("bm,bme->be", weights, rois_BME), weight_BM, rois_BGRE[:, :, 0])
+
+    def _image_loss(self, batch: BagBatch, whole_BGE: Tensor, target_B: Tensor) -> Tensor:
+        """Weighted cross entropy of the bags' whole images, one by one, as at test time."""
+        weight_M = torch.from_numpy(self.labels.loss_N[batch.images_BG].reshape(-1)).to(whole_BGE)
+        target_M = target_B.repeat_interleave(batch.images_BG.shape[1])
+        logits_MC = self.net.head(whole_BGE.flatten(0, 1))
+        return weighted_cross_entropy(logits_MC, target_M, weight_M, normalised=self.options.normalised)
 
     def _roi_weights(
         self, rois_BME: Tensor, category_B: NDArray[np.int64], percent: float
@@ -288,7 +317,7 @@ class BagLearner:
         assert memory is not None
         percent = self.percent(epoch)
         self.net.eval()
-        features = torch.cat([self._bag_features(batch, percent)[0] for batch in batches])
+        features = torch.cat([self._look(batch, percent).bag_BE for batch in batches])
         self.net.train()
         unit_BE = nn.functional.normalize(features, dim=1)
         slots = min(memory.num_slots, len(torch.unique(unit_BE, dim=0)))
