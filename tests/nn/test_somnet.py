@@ -154,7 +154,8 @@ def test_image_weights_reach_the_loss_through_the_rois(world):
     batch = learner.batches(0)[0]
     seen = learner._look(batch, None)
     np.testing.assert_allclose(
-        learner._loss_weights(batch, seen.weight_BM, seen.bag_BE).numpy(), loss_N[batch.images_BG].mean(axis=1)
+        learner._loss_weights(batch, seen.weight_BM, seen.bag_BE).numpy(),
+        loss_N[batch.images_BG].mean(axis=1),
     )
 
 

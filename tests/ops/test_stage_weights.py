@@ -26,6 +26,13 @@ def test_class_median_and_mean_by_hand() -> None:
     np.testing.assert_array_equal(sw.class_mean(value_N, category_N, 4), [2, NAN, 7, NAN])
 
 
+def test_share_of_class_max_by_hand() -> None:
+    value_N = np.array([2.0, 4.0, NAN, 0.0, 3.0])
+    category_N = np.array([0, 0, 0, 1, -1])
+    # The category of zeros and the image without a category stay as they are.
+    np.testing.assert_array_equal(sw.share_of_class_max(value_N, category_N, 2), [0.5, 1, NAN, 0, 3])
+
+
 @given(rows)
 def test_class_median_matches_the_reference(drawn: list) -> None:
     label_N, value_N, _, _ = _columns(drawn)

@@ -279,7 +279,9 @@ class BagLearner:
         if percent is None or self.net.memory is None:
             # Proposals weigh nothing yet: only the whole images are looked at.
             whole_BGE = self.net.encoder(inputs, 1).reshape(num_bags, per_bag, -1)
-            return _Seen(whole_BGE.mean(dim=1), np.repeat(self._initial_M[None, :], num_bags, axis=0), whole_BGE)
+            return _Seen(
+                whole_BGE.mean(dim=1), np.repeat(self._initial_M[None, :], num_bags, axis=0), whole_BGE
+            )
         rois_BGRE = self.net.encoder(inputs).reshape(num_bags, per_bag, self.num_rois, -1)
         rois_BME = rois_BGRE.flatten(1, 2)
         weight_BM = self._roi_weights(rois_BME.detach(), batch.category_B, percent)

@@ -118,12 +118,26 @@ def _class_sum(
     return np.asarray(sum_C, dtype=np.float64)
 
 
+def share_of_class_max(
+    value_N: NDArray[np.float64], category_N: NDArray[np.int64], num_categories: int
+) -> NDArray[np.float64]:
+    """value over the largest of its category, float64 (N,); NaN stays, and so does a category of zeros.
+
+    Args:
+        value_N: float64, >= 0 or NaN.
+        category_N: int64; below 0 the image has no known category and its value stays.
+    """
+    max_C = _class_max(value_N, category_N, num_categories)
+    max_N = np.where(category_N >= 0, max_C[category_N], 0.0)
+    return np.where(max_N > 0, value_N / np.where(max_N > 0, max_N, 1.0), value_N)
+
+
 def _class_max(
     value_N: NDArray[np.float64], category_N: NDArray[np.int64], num_categories: int
 ) -> NDArray[np.float64]:
     max_C = np.zeros(num_categories)
-    within_N = category_N >= 0
-    np.maximum.at(max_C, category_N[within_N], value_N[within_N])
+    known_N = (category_N >= 0) & ~np.isnan(value_N)
+    np.maximum.at(max_C, category_N[known_N], value_N[known_N])
     return max_C
 
 

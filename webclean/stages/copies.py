@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from webclean import schema
 from webclean.io import tables
 from webclean.io.run_dir import RunDir
-from webclean.ops.policies import NO_GROUP
+from webclean.ops.policies import NO_GROUP, Settled, settle_groups
 from webclean.stages.rows import flags
 
 if TYPE_CHECKING:
@@ -41,6 +41,16 @@ class Copies:
         """
         is_drawn_N: NDArray[np.bool_] = ((self.group_N == NO_GROUP) | self.is_keeper_N) & ~self.is_against_N
         return is_drawn_N
+
+    def settle(
+        self,
+        is_usable_N: NDArray[np.bool_],
+        category_N: NDArray[np.int64],
+        clean_score_N: NDArray[np.float64],
+    ) -> Settled:
+        """Which copies go under these labels and scores; a file that is not usable holds no place for another."""
+        group_N = np.where(is_usable_N, self.group_N, NO_GROUP)
+        return settle_groups(group_N, self.is_keeper_N, category_N, clean_score_N)
 
 
 class CopyTable:

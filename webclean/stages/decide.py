@@ -159,8 +159,7 @@ def _write(
 
     clean_M = spread(score.clean_N)
     copies = CopyTable(context.run).of(rows.column(schema.IMAGE_ID))
-    usable_group_M = np.where(ok_M, copies.group_N, policies.NO_GROUP)
-    settled = policies.settle_groups(usable_group_M, copies.is_keeper_N, category_M, clean_M)
+    settled = copies.settle(ok_M, category_M, clean_M)
     verdicts = policies.decide_keep(
         clean_M,
         category_M,

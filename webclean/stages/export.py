@@ -31,10 +31,10 @@ from webclean.io.writers.image_files import NO_FILE, Placement, load_all, place_
 from webclean.io.writers.layout import Layout
 from webclean.io.writers.table_files import EMBEDDED_COLUMN, EMBEDDED_TYPE, WRITERS, open_csv
 from webclean.ops import policies
-from webclean.ops.policies import Policy, Settled
+from webclean.ops.policies import Policy
 from webclean.stages.base import Context, Counts, require
 from webclean.stages.copies import CopyTable
-from webclean.stages.rows import NO_CATEGORY, Categories, Follow, flags, floats
+from webclean.stages.rows import NO_CATEGORY, Categories, Follow, flags, floats, is_usable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -232,15 +232,15 @@ def _choose(
             )
             category_N = moved.category_N.astype(np.int64)
             clean_score_N, changed_N = moved.clean_score_N, moved.changed_N
-        status = images.column(schema.STATUS).to_pylist()
-        settled, against_N = _settle(run, image_ids, status, category_N, clean_score_N)
+        copies = CopyTable(run).of(images.column(schema.IMAGE_ID))
+        settled = copies.settle(is_usable(images), category_N, clean_score_N)
         verdicts = policies.decide_keep(
             clean_score_N,
             category_N,
-            status,
+            images.column(schema.STATUS).to_pylist(),
             settled.duplicate_drop_N,
             settled.conflict_drop_N,
-            against_N,
+            copies.is_against_N,
             policy,
         )
         keep_N, reason_N = verdicts.keep_N, verdicts.reason_N
@@ -254,21 +254,6 @@ def _choose(
     return _Choice(
         is_out_N, keep_N, reason_N, category_N, weight_N, clean_score_N, int((changed_N & is_out_N).sum())
     )
-
-
-def _settle(
-    run: RunDir,
-    image_ids: Sequence[str],
-    status: Sequence[str],
-    category_N: NDArray[np.int64],
-    clean_score_N: NDArray[np.float64],
-) -> tuple[Settled, NDArray[np.bool_]]:
-    """Duplicate groups settled under these labels and scores, and which images copy the test set's."""
-    copies = CopyTable(run).of(image_ids)
-    ok_N = np.asarray(status) == schema.STATUS_OK
-    group_N = np.where(ok_N, copies.group_N, policies.NO_GROUP)
-    settled = policies.settle_groups(group_N, copies.is_keeper_N, category_N, clean_score_N)
-    return settled, copies.is_against_N
 
 
 def _counts(choice: _Choice) -> Counts:

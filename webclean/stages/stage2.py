@@ -59,7 +59,7 @@ def run(config: Stage2Config, ctx: Context) -> Counts:
 
     known_N = rows.score_N
     if config.match_score == "kl":
-        known_N = _share_of_class_max(known_N, rows.category_N, categories.num)
+        known_N = stage_weights.share_of_class_max(known_N, rows.category_N, categories.num)
     median_C = stage_weights.class_median(known_N, rows.category_N, categories.num)
     unjudged_C = np.where(np.isnan(median_C), 1.0, median_C)
     score_N = np.where(judged_N, known_N, unjudged_C[rows.category_N])
@@ -199,13 +199,3 @@ def _class_texts(ctx: Context, num_categories: int) -> list[str]:
         words = dict.fromkeys((row[schema.NAME], *row[schema.LEMMAS], row[schema.GLOSS] or ""))
         texts[row[schema.CATEGORY_ID]] = " ".join(words).replace("_", " ")
     return texts
-
-
-def _share_of_class_max(
-    score_N: NDArray[np.float64], category_N: NDArray[np.int64], num_categories: int
-) -> NDArray[np.float64]:
-    max_C = np.zeros(num_categories)
-    known_N = ~np.isnan(score_N)
-    np.maximum.at(max_C, category_N[known_N], score_N[known_N])
-    max_N = max_C[category_N]
-    return np.where(max_N > 0, score_N / np.where(max_N > 0, max_N, 1.0), score_N)
