@@ -600,10 +600,10 @@ class TrainConfig(StageConfig):
     )
     memory_decay: float = knob(0.99, "Share of running counts and means that one step keeps.", ge=0, lt=1)
     memory_weight: float = knob(0.1, "Weight of the memory's loss beside the classifier's (beta).", ge=0)
-    image_loss: float | None = knob(
-        None,
+    image_loss: float = knob(
+        1.0,
         "Weight of the cross entropy of a bag's whole images, one by one, beside the bag's own; 0: SOMNet's"
-        " loss; none given: 1 where the backbone learns, 0 for a head.",
+        " loss.",
         ge=0,
     )
     memory_rate: float = knob(0.05, "Learning rate of keys and values that learn by gradient.", gt=0)
@@ -625,7 +625,7 @@ class TrainConfig(StageConfig):
     warmup_epochs: int = knob(2, "Epochs on whole images before regions are weighted.", ge=1)
     epochs_per_round: int = knob(1, "Epochs of a round of the curriculum.", ge=1)
     epochs: int | None = knob(
-        None, "Epochs in all; none given: 8 for a head, 15 for all, 30 from scratch.", ge=1
+        None, "Epochs in all; none given: 8 for a head, 15 where the backbone learns.", ge=1
     )
     batch_images: int = knob(128, "Images of one step.", ge=1)
     learning_rate: float | None = knob(

@@ -114,7 +114,7 @@ def decide(config: TrainConfig, spec: BackboneSpec, median_side: float, seed: in
     scratch = not spec.has_weights
     return Recipe(
         config, spec, frozen, side, rois_R4,
-        epochs=config.epochs or (8 if frozen else 30 if scratch else 15),
+        epochs=config.epochs or (8 if frozen else 15),
         learning_rate=config.learning_rate or (5e-3 if frozen else 2e-3 if scratch else 2e-4),
         num_folds=(5 if frozen else 0) if config.folds is None else config.folds,
         threads=config.threads or (1 if frozen else 2),
@@ -153,8 +153,7 @@ def build_learner(
         roi_score=config.roi_score,
         area_score=config.area_score,
         beta=config.memory_weight,
-        # A mean of images is easier to classify than an image: a backbone that sees bags alone learns too little.
-        image_loss=config.image_loss if config.image_loss is not None else 0.0 if recipe.is_frozen else 1.0,
+        image_loss=config.image_loss,
         memory_to_encoder=config.memory_to_backbone and not recipe.is_frozen,
         warmup_epochs=config.warmup_epochs
         if recipe.is_frozen
