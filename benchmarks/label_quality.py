@@ -138,7 +138,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("WEBCLEAN_DATA", ".")))
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--crawl", action="append", choices=CRAWLS)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--right", action="store_true")
     parser.add_argument("--shuffle", action="store_true")
     parser.add_argument("--train", action="store_true")
@@ -148,7 +149,7 @@ def main() -> None:
     for name in options.crawl or CRAWLS:
         crawl = (options.data / name).resolve()
         rows = []
-        for seed in range(options.seeds):
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
             run = options.work / f"{name}-{kind}"
             seconds = chain(crawl, run, seed, options)
             rows.append(measure(run, crawl / "truth.csv", seconds, parts=True))
