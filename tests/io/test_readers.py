@@ -1,6 +1,7 @@
 import json
 import os
 import sys
+from dataclasses import fields
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from webclean.config import IngestConfig
 from webclean.errors import ArtifactInvalidError, ColumnMissingError, ConfigError, ImagesNotFoundError
-from webclean.io.readers import columns, uris
-from webclean.io.readers.listing import Listing, fingerprint, list_source, read_category_map
+from webclean.io.readers import columns, formats, uris
+from webclean.io.readers.category_map import read_category_map
+from webclean.io.readers.listing import Listing, fingerprint, list_source
 
 
 def _list(source: object, **options: object) -> Listing:
@@ -26,6 +28,18 @@ def _csv(folder, text: str, name: str = "manifest.csv"):
     path = folder / name
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     return path
+
+
+# ---------------------------------------------------------------- formats
+def test_the_flag_offers_every_format_of_the_table():
+    choices = next(f for f in fields(IngestConfig) if f.name == "format").metadata["choices"]
+    assert set(choices) == {formats.AUTO, *(form.name for form in formats.FORMATS)}
+
+
+def test_a_named_format_that_does_not_fit_says_what_it_is(tmp_path):
+    with pytest.raises(ImagesNotFoundError, match="is not of the format jsonl") as raised:
+        _list(tmp_path, format="jsonl")
+    assert "manifest.jsonl" in str(raised.value.context)
 
 
 # ---------------------------------------------------------------- folder trees
@@ -226,7 +240,7 @@ def test_not_what_the_ending_says(tmp_path):
         _list(_csv(tmp_path, "path,query\n", "x.parquet"))
     with pytest.raises(ArtifactInvalidError, match="no line is a JSON object"):
         _list(_csv(tmp_path, "path,query\n", "x.jsonl"))
-    with pytest.raises(ConfigError, match="names no kind of manifest"):
+    with pytest.raises(ConfigError, match="names no format"):
         _list(_csv(tmp_path, "path,query\n", "x.dat"))
     assert len(_rows(_csv(tmp_path, "path,query\n1,2\n", "x.dat"), format="csv")) == 1
 

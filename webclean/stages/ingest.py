@@ -52,6 +52,7 @@ def run(config: IngestConfig, context: Context) -> Counts:
     _write_images(listing, config, context)
     statuses, categories = _summary(context)
     context.result |= {
+        "format": listing.format,
         "statuses": dict(sorted(statuses.items())),
         "columns": dict(sorted(listing.found.columns.items())),
         "skipped": dict(sorted(listing.found.skipped.items())),
@@ -65,6 +66,7 @@ def run(config: IngestConfig, context: Context) -> Counts:
 
 
 def _tell(listing: Listing, config: IngestConfig, context: Context) -> None:
+    context.note(f"format: {listing.format}" + ("" if config.format == listing.format else " (recognised)"))
     if listing.found.columns:
         pairs = ", ".join(
             f"{field} = {column}" + ("" if getattr(config, f"{field}_column", None) else " (guessed)")

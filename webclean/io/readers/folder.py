@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from webclean.config import IngestConfig
 from webclean.io.readers import uris
 from webclean.io.readers.records import Found, Record
 from webclean.schema import LOG_FILE
@@ -15,21 +16,16 @@ SIDECAR_ENDINGS = (
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 
 
-def read(root: str, found: Found, *, allow_outside: bool) -> Iterator[Record]:
+def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
     """List a local folder tree, files in the order of their names.
 
     Hidden files and folders, tables and texts beside the images, pipes and devices are counted in
     `found`, not listed. A linked folder is followed only where it leads outside the tree, with
     `allow_outside`, and never into one of its own parents. A webclean run folder is not entered.
-
-    Args:
-        root: path of the tree.
-        found: where everything else is counted.
-        allow_outside: follow linked folders that lead outside the tree.
     """
-    top = os.path.abspath(os.fsencode(root))
+    top = os.path.abspath(os.fsencode(path))
     name = uris.text_of_path(os.path.basename(top)) or "images"
-    yield from _walk(top, b"", name, (os.path.realpath(top),), found, allow_outside)
+    yield from _walk(top, b"", name, (os.path.realpath(top),), found, config.allow_outside)
 
 
 def _walk(

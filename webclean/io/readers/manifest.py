@@ -16,13 +16,15 @@ from typing import Any, Final
 
 from webclean import schema
 from webclean.config import IngestConfig
-from webclean.errors import ArtifactInvalidError, ColumnMissingError
+from webclean.errors import ArtifactInvalidError, ColumnMissingError, ConfigError
 from webclean.io.readers import columns, uris
 from webclean.io.readers.records import RANK_FROM_MANIFEST, Found, Record
 
 ENDINGS: Final = {
     ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet",
 }  # fmt: skip
+KINDS: Final = ("csv", "jsonl", "parquet")
+_STEM: Final = "manifest"
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _BAD_ROW: Final = object()
 _ROWS_AT_ONCE: Final = 512  # with their bytes in memory, a few hundred megabytes of large photos
@@ -31,19 +33,49 @@ _TEXT_FIELDS: Final = (schema.TITLE, schema.DESCRIPTION, schema.ALT_TEXT, schema
 _Row = dict[Any, Any]
 
 
-def read(path: str, kind: str, config: IngestConfig, found: Found) -> Iterator[Record]:
+def kind_of(path: str) -> str | None:
+    """csv, jsonl or parquet, by the ending of a path or URL; None for any other."""
+    return ENDINGS.get(os.path.splitext(path)[1].lower())
+
+
+def in_folder(path: str) -> list[str]:
+    """Names of the files `manifest.*` of a folder, sorted; none for a path that is no folder."""
+    if not os.path.isdir(path):
+        return []
+    names = sorted(os.listdir(path))
+    return [name for name in names if os.path.splitext(name)[0].lower() == _STEM and kind_of(name)]
+
+
+def find(path: str, kind: str) -> str | None:
+    """The manifest of this kind that a local path is or holds.
+
+    Raises:
+        ConfigError: the folder holds more than one.
+    """
+    if os.path.isfile(path):
+        return path if kind_of(path) == kind else None
+    found = [name for name in in_folder(path) if kind_of(name) == kind]
+    if len(found) > 1:
+        raise ConfigError(
+            f"{path} holds {len(found)} manifests: {', '.join(found)}", hint="give one of them as SOURCE"
+        )
+    return os.path.join(path, found[0]) if found else None
+
+
+def read(path: str, config: IngestConfig, found: Found, *, kind: str) -> Iterator[Record]:
     """List the rows of a manifest in their order.
 
     Args:
         path: local path or fsspec URL of the manifest.
-        kind: csv, jsonl or parquet.
         config: column flags, `image_root`, `allow_outside`.
         found: gets the columns that were used.
+        kind: csv, jsonl or parquet.
 
     Raises:
         ConfigError, ColumnMissingError: the columns do not fit (see `columns.match`).
         ArtifactInvalidError: the file is not what its ending says.
     """
+    found.tables.append(path)
     with contextlib.ExitStack() as opened:
         bytes_column: str | None = None
         if kind == "parquet":

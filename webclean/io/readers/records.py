@@ -62,10 +62,17 @@ RANK_FROM_MANIFEST = "manifest"
 
 @dataclass(slots=True)
 class Found:
-    """What a reader saw besides images, for the counts shown to the person."""
+    """What a reader saw besides images.
+
+    Attributes:
+        columns: field -> the column it was read from.
+        skipped: kind of what is not an image -> number, for the counts shown to the person.
+        tables: paths of the files that the records were read from; a change of one makes them stale.
+    """
 
     columns: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
+    tables: list[str] = field(default_factory=list)
 
     def skip(self, kind: str, num: int = 1) -> None:
         """Count something that is not an image: a sidecar, a hidden file, a linked folder."""

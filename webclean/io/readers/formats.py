@@ -1,0 +1,114 @@
+"""The layouts of SOURCE that ingest reads: one literal table, and which of them a path is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from webclean.config import IngestConfig
+from webclean.errors import ConfigError, ImagesNotFoundError
+from webclean.io.readers import folder, manifest, uris
+from webclean.io.readers.records import Found, Record
+
+AUTO: Final = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A layout of SOURCE.
+
+    Attributes:
+        name: as `--format` takes it.
+        expects: what a path of this layout is, for messages.
+        find: local path of a file or folder -> what is to be read, None where it is not of this layout.
+        read: what `find` gave -> its records; counts everything else in `Found` and names there the
+            tables it read.
+        is_file: whether a file of any ending may be read as this, when it is named.
+    """
+
+    name: str
+    expects: str
+    find: Callable[[str], str | None]
+    read: Callable[[str, IngestConfig, Found], Iterator[Record]]
+    is_file: bool = False
+
+
+def _manifest(kind: str, ending: str) -> Format:
+    return Format(
+        kind,
+        f"a file *{ending}, or a folder with one manifest{ending}",
+        partial(manifest.find, kind=kind),
+        partial(manifest.read, kind=kind),
+        is_file=True,
+    )
+
+
+FORMATS: Final = (
+    _manifest("csv", ".csv"),
+    _manifest("jsonl", ".jsonl"),
+    _manifest("parquet", ".parquet"),
+    Format("folder", "a folder", lambda path: path if os.path.isdir(path) else None, folder.read),
+)
+"""In the order in which a path is compared with them; the tree of folders takes what is left."""
+
+
+def recognise(source: str, name: str) -> tuple[Format, str]:
+    """The layout of SOURCE and the path to read.
+
+    Args:
+        source: local path or fsspec URL.
+        name: of a format, or `auto`.
+
+    Raises:
+        ImagesNotFoundError: there is no SOURCE, or it is not of the named layout.
+        ConfigError: the layout is not clear.
+    """
+    if not source:
+        raise ConfigError("no SOURCE is given")
+    if uris.is_remote(source):
+        return _remote(source, name)
+    path = os.path.expanduser(source.removeprefix("file://"))
+    if not os.path.exists(path):
+        raise ImagesNotFoundError(f"there is no {path}", hint="SOURCE is a folder or a manifest")
+    if name == AUTO:
+        return _guess(path)
+    chosen = next(form for form in FORMATS if form.name == name)
+    found = path if chosen.is_file and os.path.isfile(path) else chosen.find(path)
+    if found is None:
+        raise ImagesNotFoundError(
+            f"{path} is not of the format {name}",
+            context=f"{name} is {chosen.expects}",
+            hint="leave --format out to have it recognised",
+        )
+    return chosen, found
+
+
+def _guess(path: str) -> tuple[Format, str]:
+    manifests = manifest.in_folder(path)
+    if len(manifests) > 1:
+        raise ConfigError(
+            f"{path} holds {len(manifests)} manifests: {', '.join(manifests)}",
+            hint="give one of them as SOURCE",
+        )
+    for form in FORMATS:
+        if (found := form.find(path)) is not None:
+            return form, found
+    raise ConfigError(
+        f"{path} is a file, and its ending names no format",
+        hint=f"--format {', '.join(form.name for form in FORMATS if form.is_file)}; or give the"
+        " folder of the images",
+    )
+
+
+def _remote(source: str, name: str) -> tuple[Format, str]:
+    kind = manifest.kind_of(source) if name == AUTO else name
+    for form in FORMATS:
+        if form.name == kind and kind in manifest.KINDS:
+            return form, source
+    raise ConfigError(
+        f"{source} is not a manifest: a remote SOURCE is a CSV, JSONL or Parquet file",
+        hint="write a manifest of the paths, or mount the folder",
+    )
