@@ -111,7 +111,7 @@ def test_a_remote_run_keeps_no_log_and_a_local_one_grows(tmp_path):
     assert not remote.exists("log")
 
 
-@pytest.mark.parametrize(("url", "words"), [("", "empty"), ("nosuch://x/y", "no run folder")])
+@pytest.mark.parametrize(("url", "words"), [("", "empty"), ("nosuch://x/y", "cannot be opened")])
 def test_names_that_are_no_run_folder(url, words):
     with pytest.raises(ConfigError, match=words):
         RunDir(url)

@@ -126,8 +126,8 @@ def test_same_bytes_for_any_number_of_workers_and_after_a_kill(tmp_path, crawl, 
         _ingest(third, crawl)
     monkeypatch.setattr(tables, "write_part", real)
     opened: list[str] = []
-    real_inspect = scan.inspect_at
-    monkeypatch.setattr(scan, "inspect_at", lambda uri, **k: opened.append(uri) or real_inspect(uri, **k))
+    real_read = scan.uris.read_bytes
+    monkeypatch.setattr(scan.uris, "read_bytes", lambda uri, **k: opened.append(uri) or real_read(uri, **k))
     _ingest(third, crawl)
     assert len(opened) == 4  # the first part's two files were not read again
     assert _bytes_of(third) == _bytes_of(first)

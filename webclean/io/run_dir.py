@@ -18,9 +18,9 @@ from webclean.errors import (
     ArtifactMissingError,
     ConfigError,
     DataError,
-    DependencyMissingError,
     StorageFullError,
 )
+from webclean.io import stores
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -46,7 +46,7 @@ class RunDir:
         self._local: Path | None = None
         self._fs: Any = None
         if "://" in url and not url.startswith(("file://", "local://")):
-            self._fs, self._root = _remote(self.url)
+            self._fs, self._root = stores.open_store(self.url)
         else:
             self._local = Path(url.split("://", 1)[-1]).absolute()
             self._root = str(self._local)
@@ -245,21 +245,6 @@ class RunDir:
             folder = top / rel
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-
-def _remote(url: str) -> tuple[Any, str]:
-    import fsspec
-
-    try:
-        filesystem, root = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise DependencyMissingError(
-            f"{url} needs a package that is not installed: {error}",
-            hint="pip install 'webclean[s3]' for s3://, 'webclean[gcs]' for gs://",
-        ) from error
-    except ValueError as error:
-        raise ConfigError(f"{url} is no run folder: {error}") from error
-    return filesystem, str(root)
 
 
 def _sync_folder(folder: Path) -> None:

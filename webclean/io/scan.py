@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from webclean.io.decode import Inspection, Limits, inspect
 from webclean.io.readers import uris
 
+_READ_TOGETHER = 8  # a store answers many as soon as one; no more, since each may be as large as the limit
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
@@ -22,16 +25,33 @@ def inspect_all(
         root: real path of the folder that nothing may be read outside of, None for no such limit.
         limits: bytes, pixels and time of one image.
     """
-    return [None if uri is None else inspect_at(uri, root=root, limits=limits) for uri in locations]
+    found: list[Inspection | None] = []
+    for start in range(0, len(locations), _READ_TOGETHER):
+        some = locations[start : start + _READ_TOGETHER]
+        for uri, read in zip(some, _reads(some, limits.max_bytes), strict=True):
+            found.append(None if uri is None else _inspect(uri, read, root, limits))
+    return found
 
 
-def inspect_at(uri: str, *, root: str | None, limits: Limits) -> Inspection:
+def _reads(locations: Sequence[str | None], max_bytes: int) -> list[Callable[[], bytes]]:
+    """How the bytes of each are got; what lies in a store is on its way already, all at once."""
+    waiting: dict[str, Future[bytes]] = {}
+    remote = {uri for uri in locations if uri is not None and uris.is_remote(uri)}
+    if remote:
+        with ThreadPoolExecutor(len(remote)) as pool:
+            waiting = {uri: pool.submit(_read, uri, max_bytes) for uri in remote}
+    return [
+        waiting[uri].result if uri in waiting else partial(_read, uri or "", max_bytes) for uri in locations
+    ]
+
+
+def _inspect(uri: str, read: Callable[[], bytes], root: str | None, limits: Limits) -> Inspection:
     """Inspect the image at one uri; never raises for anything about the file."""
     path = uris.local_path(uri)
     if root is not None and path is not None and not is_inside(os.fspath(path), root):
         return Inspection(status="unreadable", error="it lies outside SOURCE; --allow-outside reads it")
     try:
-        data = _read(uri, limits.max_bytes)
+        data = read()
     except uris.TooManyBytesError as error:
         return Inspection(status="too_large", error=str(error.strerror), nbytes=error.nbytes)
     except OSError as error:

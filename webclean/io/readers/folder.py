@@ -13,7 +13,17 @@ from webclean.schema import LOG_FILE
 SIDECAR_ENDINGS = (
     ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".txt", ".md", ".xml", ".yaml", ".yml", ".toml",
 )  # fmt: skip
+HIDDEN = "hidden"
+SIDECARS = "sidecars"
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini")
+
+
+def kind_of_other(name: str) -> str | None:
+    """What a file is by its name if it is no image: hidden or a sidecar; None where it may be one."""
+    lower = name.lower()
+    if name.startswith(".") or lower in _SYSTEM_FILES:
+        return HIDDEN
+    return SIDECARS if lower.endswith(SIDECAR_ENDINGS) else None
 
 
 def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
@@ -44,8 +54,9 @@ def _walk(
         return
     for entry in entries:
         child = os.path.join(rel, entry.name) if rel else entry.name
-        if entry.name.startswith(b".") or entry.name.lower().decode("utf-8", "replace") in _SYSTEM_FILES:
-            found.skip("hidden")
+        kind = kind_of_other(entry.name.decode("utf-8", "replace"))
+        if kind == HIDDEN:
+            found.skip(kind)
         elif entry.is_dir(follow_symlinks=False):
             yield from _walk(
                 top, child, top_name, (*parents, os.path.realpath(entry.path)), found, allow_outside
@@ -59,8 +70,8 @@ def _walk(
                 found.skip("linked folders not followed")
         elif not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
             found.skip("pipes and devices")
-        elif entry.name.lower().decode("utf-8", "replace").endswith(SIDECAR_ENDINGS):
-            found.skip("sidecars")
+        elif kind is not None:
+            found.skip(kind)
         else:
             yield Record(
                 source_key=uris.text_of_path(child),

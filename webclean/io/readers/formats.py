@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from webclean.config import IngestConfig
 from webclean.errors import ConfigError, ImagesNotFoundError
-from webclean.io.readers import folder, manifest, uris
+from webclean.io.readers import folder, manifest, remote_folder, uris
 from webclean.io.readers.records import Found, Record
 
 AUTO: Final = "auto"
+_FOLDER: Final = "folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ FORMATS: Final = (
     _manifest("csv", ".csv"),
     _manifest("jsonl", ".jsonl"),
     _manifest("parquet", ".parquet"),
-    Format("folder", "a folder", lambda path: path if os.path.isdir(path) else None, folder.read),
+    Format(_FOLDER, "a folder", lambda path: path if os.path.isdir(path) else None, folder.read),
 )
 """In the order in which a path is compared with them; the tree of folders takes what is left."""
 
@@ -87,12 +88,7 @@ def recognise(source: str, name: str) -> tuple[Format, str]:
 
 
 def _guess(path: str) -> tuple[Format, str]:
-    manifests = manifest.in_folder(path)
-    if len(manifests) > 1:
-        raise ConfigError(
-            f"{path} holds {len(manifests)} manifests: {', '.join(manifests)}",
-            hint="give one of them as SOURCE",
-        )
+    _refuse_many(path, manifest.in_folder(path))
     for form in FORMATS:
         if (found := form.find(path)) is not None:
             return form, found
@@ -104,11 +100,30 @@ def _guess(path: str) -> tuple[Format, str]:
 
 
 def _remote(source: str, name: str) -> tuple[Format, str]:
-    kind = manifest.kind_of(source) if name == AUTO else name
-    for form in FORMATS:
-        if form.name == kind and kind in manifest.KINDS:
-            return form, source
-    raise ConfigError(
-        f"{source} is not a manifest: a remote SOURCE is a CSV, JSONL or Parquet file",
-        hint="write a manifest of the paths, or mount the folder",
-    )
+    """A manifest by its ending, else the folder's one manifest.*, else the tree of folders."""
+    forms = {form.name: form for form in FORMATS}
+    if name == AUTO and (kind := manifest.kind_of(source)):
+        return forms[kind], source
+    if name in manifest.KINDS and manifest.kind_of(source):
+        return forms[name], source
+    if name not in (*manifest.KINDS, _FOLDER, AUTO):
+        raise ConfigError(
+            f"{source}: the format {name} is read from local disks only",
+            hint="mount or copy it, or write a manifest of its images",
+        )
+    manifests = manifest.among(remote_folder.names(source)) if name != _FOLDER else []
+    manifests = [found for found in manifests if name in (AUTO, manifest.kind_of(found))]
+    _refuse_many(source, manifests)
+    if not manifests and name in manifest.KINDS:
+        return forms[name], source  # a manifest whose address has another ending
+    if not manifests:
+        return replace(forms[_FOLDER], read=remote_folder.read), source
+    return forms[manifest.kind_of(manifests[0]) or ""], f"{source.rstrip('/')}/{manifests[0]}"
+
+
+def _refuse_many(path: str, manifests: list[str]) -> None:
+    if len(manifests) > 1:
+        raise ConfigError(
+            f"{path} holds {len(manifests)} manifests: {', '.join(manifests)}",
+            hint="give one of them as SOURCE",
+        )

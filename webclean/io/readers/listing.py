@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from webclean import schema
 from webclean.config import IngestConfig
 from webclean.errors import ImagesNotFoundError
-from webclean.io.readers import category_map, formats, uris
+from webclean.io.readers import category_map, formats, manifest, uris
 from webclean.io.readers.records import RECORD_SCHEMA, Found, to_table
 
 
@@ -50,7 +50,11 @@ def list_source(config: IngestConfig) -> Listing:
     table = to_table(form.read(path, config, found))
     if table.num_rows == 0:
         words = ", ".join(f"{num} {name}" for name, num in sorted(found.skipped.items()))
-        empty = "the folder is empty" if os.path.isdir(path) else "the manifest has no rows"
+        empty = "the folder is empty"
+        if form.name in manifest.KINDS:
+            empty = "the manifest has no rows"
+        elif uris.is_remote(path):
+            empty = "the folder is empty, or not there: a store does not tell the one from the other"
         raise ImagesNotFoundError(
             f"no images in {config.source}",
             context=f"seen besides: {words}" if words else empty,
@@ -90,6 +94,7 @@ def fingerprint(listing: Listing, category_map: str | None) -> str:
     for name in sorted(tables):
         if not uris.is_remote(name):
             sha.update(_stat(name))
+    sha.update(listing.found.stamps)
     sha.update(json.dumps(sorted(listing.found.skipped.items())).encode())
     return sha.hexdigest()
 

@@ -42,7 +42,11 @@ def in_folder(path: str) -> list[str]:
     """Names of the files `manifest.*` of a folder, sorted; none for a path that is no folder."""
     if not os.path.isdir(path):
         return []
-    names = sorted(os.listdir(path))
+    return among(sorted(os.listdir(path)))
+
+
+def among(names: list[str]) -> list[str]:
+    """Those of these names that are `manifest.*`, in their order."""
     return [name for name in names if os.path.splitext(name)[0].lower() == _STEM and kind_of(name)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from itertools import islice
@@ -68,11 +69,17 @@ class Found:
         columns: field -> the column it was read from.
         skipped: kind of what is not an image -> number, for the counts shown to the person.
         tables: paths of the files that the records were read from; a change of one makes them stale.
+        stamps: SHA-256 over what a store tells of its objects' versions, which no local file says.
     """
 
     columns: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     tables: list[str] = field(default_factory=list)
+    stamps: bytes = b""
+
+    def stamp(self, words: str) -> None:
+        """Add an object's version; the order of the objects counts."""
+        self.stamps = hashlib.sha256(self.stamps + words.encode("utf-8", "surrogatepass")).digest()
 
     def skip(self, kind: str, num: int = 1) -> None:
         """Count something that is not an image: a sidecar, a hidden file, a linked folder."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from webclean.errors import ColumnMissingError
+from webclean.io import stores
 
 if TYPE_CHECKING:  # a worker that reads plain files starts without it
     import pyarrow as pa
@@ -122,9 +123,7 @@ def read_file(path: bytes | str, *, max_bytes: int | None = None) -> bytes:
 
 
 def _read_remote(uri: str, max_bytes: int | None) -> bytes:
-    import fsspec
-
-    filesystem, path = fsspec.core.url_to_fs(uri)
+    filesystem, path = stores.open_store(uri)
     if max_bytes is not None:
         size = filesystem.size(path)
         if size is not None and size > max_bytes:
