@@ -211,7 +211,25 @@ class GeneralConfig(StageConfig):
     workers: int | None = knob(
         None, "Worker processes; none given: one per core; 0: this process alone.", ge=0, technical=True
     )
+    engine: str = knob(
+        "local",
+        "Where tasks run: local processes, or a Ray cluster (the same results).",
+        choices=("local", "ray"),
+        technical=True,
+    )
+    address: str | None = knob(
+        None,
+        "Address of a running Ray cluster: auto or ray://HOST:PORT; none given: Ray on this machine alone.",
+        technical=True,
+    )
     seed: int = knob(0, "Seed of every random draw.", ge=0)
+
+    def __post_init__(self) -> None:
+        StageConfig.__post_init__(self)
+        if self.engine == "ray" and self.workers == 0:
+            raise ConfigError("[general] workers 0 means no other process, which Ray cannot do")
+        if self.address is not None and self.engine != "ray":
+            raise ConfigError("[general] address belongs to --engine ray", hint="add --engine ray")
 
 
 # ---------------------------------------------------------------- the stages, in the order of the chain

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from webclean.config import GeneralConfig
 from webclean.engines.base import Crash
-from webclean.engines.local import InlineEngine, LocalEngine, available_cores, make_engine
+from webclean.engines.local import InlineEngine, LocalEngine, available_cores
+from webclean.engines.make import make_engine
 from webclean.errors import ArtifactInvalidError, WorkerCrashedError
 
 
@@ -86,15 +88,15 @@ def gone_within(pids: list[int], seconds: float) -> bool:
 
 
 def test_inline_is_the_plain_map():
-    engine = make_engine(0)
+    engine = make_engine(GeneralConfig(workers=0))
     assert isinstance(engine, InlineEngine)
     assert list(engine.map(square, range(4))) == [0, 1, 4, 9]
     engine.close()
 
 
 def test_the_number_of_workers():
-    assert make_engine(None).num_workers == available_cores()
-    assert make_engine(3).num_workers == 3
+    assert make_engine(GeneralConfig()).num_workers == available_cores()
+    assert make_engine(GeneralConfig(workers=3)).num_workers == 3
     with pytest.raises(ValueError, match="at least 1; got 0"):
         LocalEngine(0)
 

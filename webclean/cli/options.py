@@ -201,7 +201,7 @@ def writing(run_url: str, command: str, settings: Settings, source: str | None =
         ArtifactMissingError: there is no such run folder, and this command does not make one.
         RunLockedError: another process writes it.
     """
-    from webclean.engines.local import make_engine
+    from webclean.engines.make import make_engine
     from webclean.errors import ArtifactMissingError
     from webclean.io.lock import hold
     from webclean.io.run_dir import RunDir
@@ -217,7 +217,7 @@ def writing(run_url: str, command: str, settings: Settings, source: str | None =
             context=f"webclean {command} works on a run folder",
             hint=f"run `webclean ingest SOURCE {run.url}` first",
         )
-    engine = make_engine(general.workers)
+    engine = make_engine(general)
     try:
         with hold(run, f"webclean {command}", settings.note):
             yield Context(

@@ -21,7 +21,10 @@ class Crash:
 class Engine(Protocol):
     """Runs a function over items, in order, on one or many workers."""
 
-    num_workers: int
+    @property
+    def num_workers(self) -> int:
+        """Tasks that run at once, 0 where all run in this process."""
+        ...
 
     def map(
         self, function: Callable[[T], U], items: Iterable[T], *, yield_crashes: bool = False

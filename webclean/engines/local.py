@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from webclean.engines.base import Crash, Engine
+from webclean.engines.base import Crash
 from webclean.errors import WorkerCrashedError
 
 T = TypeVar("T")
@@ -30,13 +30,6 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def make_engine(workers: int | None) -> Engine:
-    """Local engine: None for one process per core, 0 for this process alone (no crash protection)."""
-    if workers == 0:
-        return InlineEngine()
-    return LocalEngine(available_cores() if workers is None else workers)
 
 
 @dataclass
