@@ -76,6 +76,8 @@ def _tell(listing: Listing, config: IngestConfig, context: Context) -> None:
     if listing.found.skipped:
         words = ", ".join(f"{num} {kind}" for kind, num in sorted(listing.found.skipped.items()))
         context.note(f"not images, left out: {words}")
+    for text in listing.found.notes:
+        context.note(text)
     if listing.unknown:
         context.note(f"the category map names what the crawl does not have: {', '.join(listing.unknown)}")
 

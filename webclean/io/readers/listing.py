@@ -53,6 +53,8 @@ def list_source(config: IngestConfig) -> Listing:
         empty = "the folder is empty"
         if form.name in manifest.KINDS:
             empty = "the manifest has no rows"
+        elif found.tables:
+            empty = "the lists name no image"
         elif uris.is_remote(path):
             empty = "the folder is empty, or not there: a store does not tell the one from the other"
         raise ImagesNotFoundError(
@@ -67,13 +69,13 @@ def list_source(config: IngestConfig) -> Listing:
     if config.limit is not None and config.limit < table.num_rows:
         table = _sample(table, config.limit)
     table = table.take(pc.sort_indices(table, sort_keys=[(schema.SOURCE_KEY, "ascending")])).combine_chunks()
-    return Listing(form.name, table, found, _root(path, config), unknown)
+    return Listing(form.name, table, found, _root(path, config, found), unknown)
 
 
-def _root(path: str, config: IngestConfig) -> str | None:
+def _root(path: str, config: IngestConfig, found: Found) -> str | None:
     if uris.is_remote(path) or config.allow_outside:
         return None
-    top = path if os.path.isdir(path) else config.image_root or os.path.dirname(path)
+    top = found.root or (path if os.path.isdir(path) else config.image_root or os.path.dirname(path))
     return os.path.realpath(top or ".")
 
 

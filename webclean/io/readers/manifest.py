@@ -18,7 +18,7 @@ from webclean import schema
 from webclean.config import IngestConfig
 from webclean.errors import ArtifactInvalidError, ColumnMissingError, ConfigError
 from webclean.io.readers import columns, uris
-from webclean.io.readers.records import RANK_FROM_MANIFEST, Found, Record
+from webclean.io.readers.records import RANK_FROM_MANIFEST, Found, Record, extra_text
 
 ENDINGS: Final = {
     ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet",
@@ -140,7 +140,7 @@ class _Maker:
             rank=rank,
             rank_source=None if rank is None else RANK_FROM_MANIFEST,
             tags=columns.tags(get.get(schema.TAGS)),
-            extra=_json(extra) if extra else None,
+            extra=extra_text(extra),
         )  # fmt: skip
         for field in _TEXT_FIELDS:
             setattr(record, field, columns.text(get.get(field)))
@@ -183,11 +183,6 @@ def _file_bytes(path: str) -> bytes:
 
 def _only_escapes(path: str) -> bool:
     return all(not 0xD800 <= ord(c) <= 0xDFFF or 0xDC80 <= ord(c) <= 0xDCFF for c in path)
-
-
-def _json(value: Any) -> str:
-    dumped = json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
-    return dumped.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def _open(path: str, opened: contextlib.ExitStack) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import islice
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -58,7 +60,10 @@ RECORD_SCHEMA = pa.schema(
         pa.field(schema.ERROR, pa.string()),
     ]
 )
-RANK_FROM_MANIFEST = "manifest"
+RANK_FROM_MANIFEST: Final = "manifest"
+RANK_FROM_JSON: Final = "json"
+RANK_FROM_PLACE: Final = "json-place"
+"""The record says no rank, and its place in the list of its query stands for it."""
 
 
 @dataclass(slots=True)
@@ -70,12 +75,16 @@ class Found:
         skipped: kind of what is not an image -> number, for the counts shown to the person.
         tables: paths of the files that the records were read from; a change of one makes them stale.
         stamps: SHA-256 over what a store tells of its objects' versions, which no local file says.
+        notes: sentences on what was odd about the records that are listed.
+        root: folder that the images lie in, None where that follows from SOURCE.
     """
 
     columns: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     tables: list[str] = field(default_factory=list)
     stamps: bytes = b""
+    notes: list[str] = field(default_factory=list)
+    root: str | None = None
 
     def stamp(self, words: str) -> None:
         """Add an object's version; the order of the objects counts."""
@@ -84,6 +93,14 @@ class Found:
     def skip(self, kind: str, num: int = 1) -> None:
         """Count something that is not an image: a sidecar, a hidden file, a linked folder."""
         self.skipped[kind] = self.skipped.get(kind, 0) + num
+
+
+def extra_text(values: Mapping[str, Any]) -> str | None:
+    """The `extra` of a record, None for nothing; what is not UTF-8 becomes U+FFFD."""
+    if not values:
+        return None
+    dumped = json.dumps(values, ensure_ascii=False, sort_keys=True, default=str)
+    return dumped.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def to_table(records: Iterable[Record]) -> pa.Table:
