@@ -240,15 +240,21 @@ class IngestConfig(StageConfig):
     """Where the crawl is, what its columns mean, and what one image may cost."""
 
     source: str = knob(
-        "", "Folder tree, or CSV, JSONL or Parquet manifest: a local path or an fsspec URL.", flag=""
+        "",
+        "Folder tree, known data set, or CSV, JSONL or Parquet manifest: a local path or an fsspec URL.",
+        flag="",
     )
     format: str = knob(
         "auto",
-        "Layout of SOURCE; auto: by the file's ending, or the one manifest.* in the folder, else the tree.",
-        choices=("auto", "folder", "csv", "jsonl", "parquet"),
+        "Layout of SOURCE; auto: by the file's ending, the one manifest.* in the folder or the lists of a known "
+        "data set, else the tree.",
+        choices=("auto", "folder", "csv", "jsonl", "parquet", "webvision"),
     )
     image_root: str | None = knob(
-        None, "Folder that a manifest's paths start from; none given: the manifest's own."
+        None, "Folder that the paths of a manifest or list start from; none given: where it lies itself."
+    )
+    meta_root: str | None = knob(
+        None, "WebVision: folder above google/q*.json and flickr/q*.json; none given: looked for in SOURCE."
     )
     path_column: str | None = knob(None, "Column with the image's path.")
     category_column: str | None = knob(None, "Column with the label.")

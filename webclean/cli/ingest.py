@@ -13,7 +13,9 @@ from webclean.config import DedupConfig, IngestConfig
 
 @configurable(IngestConfig, DedupConfig)
 def ingest(
-    source: Annotated[str, typer.Argument(help="Folder tree, or CSV, JSONL or Parquet manifest.")],
+    source: Annotated[
+        str, typer.Argument(help="Folder tree, known data set, or CSV, JSONL or Parquet manifest.")
+    ],
     run: Annotated[str, typer.Argument(help="Run folder to write: a local path or an fsspec URL.")],
     *,
     settings: Settings,

@@ -27,7 +27,9 @@ from webclean.config import (
     TrainConfig,
 )
 def run(
-    source: Annotated[str, typer.Argument(help="Folder tree, or CSV, JSONL or Parquet manifest.")],
+    source: Annotated[
+        str, typer.Argument(help="Folder tree, known data set, or CSV, JSONL or Parquet manifest.")
+    ],
     run: Annotated[str, typer.Argument(help="Run folder to write.")],
     train: Annotated[bool, typer.Option(help="Train a model after weighting.")] = True,
     *,

@@ -10,7 +10,7 @@ from typing import Final
 
 from webclean.config import IngestConfig
 from webclean.errors import ConfigError, ImagesNotFoundError
-from webclean.io.readers import folder, manifest, remote_folder, uris
+from webclean.io.readers import folder, manifest, remote_folder, uris, webvision
 from webclean.io.readers.records import Found, Record
 
 AUTO: Final = "auto"
@@ -51,6 +51,12 @@ FORMATS: Final = (
     _manifest("csv", ".csv"),
     _manifest("jsonl", ".jsonl"),
     _manifest("parquet", ".parquet"),
+    Format(
+        webvision.NAME,
+        "a folder with info/synsets.txt and info/train_filelist_*.txt, or one of these lists",
+        webvision.find,
+        webvision.read,
+    ),
     Format(_FOLDER, "a folder", lambda path: path if os.path.isdir(path) else None, folder.read),
 )
 """In the order in which a path is compared with them; the tree of folders takes what is left."""

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from webclean import schema
 from webclean.config import IngestConfig
-from webclean.errors import ImagesNotFoundError
-from webclean.io.readers import category_map, formats, manifest, uris
+from webclean.errors import ConfigError, ImagesNotFoundError
+from webclean.io.readers import category_map, formats, manifest, uris, webvision
 from webclean.io.readers.records import RECORD_SCHEMA, Found, to_table
 
 
@@ -46,6 +46,11 @@ def list_source(config: IngestConfig) -> Listing:
         DataError: a manifest cannot be read.
     """
     form, path = formats.recognise(config.source, config.format)
+    if config.meta_root is not None and form.name != webvision.NAME:
+        raise ConfigError(
+            f"--meta-root is for {webvision.NAME}, and {config.source} is read as {form.name}",
+            hint=f"leave it out, or add --format {webvision.NAME}",
+        )
     found = Found()
     table = to_table(form.read(path, config, found))
     if table.num_rows == 0:
