@@ -248,7 +248,7 @@ class IngestConfig(StageConfig):
         "auto",
         "Layout of SOURCE; auto: by the file's ending, the one manifest.* in the folder or the lists of a known "
         "data set, else the tree.",
-        choices=("auto", "folder", "csv", "jsonl", "parquet", "webvision", "clothing1m"),
+        choices=("auto", "folder", "csv", "jsonl", "parquet", "webvision", "clothing1m", "food101n"),
     )
     image_root: str | None = knob(
         None, "Folder that the paths of a manifest or list start from; none given: where it lies itself."

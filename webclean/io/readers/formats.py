@@ -10,7 +10,7 @@ from typing import Final
 
 from webclean.config import IngestConfig
 from webclean.errors import ConfigError, ImagesNotFoundError
-from webclean.io.readers import clothing1m, folder, manifest, remote_folder, uris, webvision
+from webclean.io.readers import clothing1m, folder, food101n, manifest, remote_folder, uris, webvision
 from webclean.io.readers.records import Found, Record
 
 AUTO: Final = "auto"
@@ -62,6 +62,12 @@ FORMATS: Final = (
         "a folder with category_names_eng.txt, *_label_kv.txt and *_key_list.txt, or one of these key lists",
         clothing1m.find,
         clothing1m.read,
+    ),
+    Format(
+        "food101n",
+        "a folder with meta/imagelist.tsv and meta/classes.txt",
+        food101n.find,
+        food101n.read,
     ),
     Format(_FOLDER, "a folder", lambda path: path if os.path.isdir(path) else None, folder.read),
 )
