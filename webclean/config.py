@@ -246,9 +246,12 @@ class IngestConfig(StageConfig):
     )
     format: str = knob(
         "auto",
-        "Layout of SOURCE; auto: by the file's ending, the one manifest.* in the folder or the lists of a known "
-        "data set, else the tree.",
-        choices=("auto", "folder", "csv", "jsonl", "parquet", "webvision", "clothing1m", "food101n"),
+        "Layout of SOURCE; auto: by the file's ending, the one manifest.* in the folder, the lists of a known data "
+        "set or what the folder holds, else the tree.",
+        choices=(
+            *("auto", "folder", "csv", "jsonl", "parquet", "webvision", "clothing1m", "food101n"),
+            *("huggingface", "imagefolder", "downloads"),
+        ),
     )
     image_root: str | None = knob(
         None, "Folder that the paths of a manifest or list start from; none given: where it lies itself."

@@ -243,7 +243,7 @@ IMAGES_TABLE: Final = Table(
         Column(CATEGORY, "string"),
         Column(QUERY, "string"),
         _null(RANK, "int64"),
-        _null(RANK_SOURCE, "string"),  # manifest, json, json-place; null without a rank
+        _null(RANK_SOURCE, "string"),  # manifest, file_name, json, json-place; null without a rank
         _null(TITLE, "string"),
         _null(DESCRIPTION, "string"),
         _null(TAGS, "list<string>"),

@@ -34,18 +34,26 @@ _WORD: Final = re.compile(r"[\s\-.]+")
 
 
 def match(
-    columns: Sequence[str], config: IngestConfig, *, bytes_column: str | None, where: str
+    columns: Sequence[str],
+    config: IngestConfig,
+    *,
+    bytes_column: str | None,
+    where: str,
+    labels: Sequence[str] = (),
+    category_needed: bool = True,
 ) -> dict[str, str]:
     """Field -> column, from the flags first and from the table of names for the rest.
 
     Names are compared without case; blanks, dashes and dots count as underscores. A query column alone
-    is the category too.
+    is the category too. What the table itself calls a label settles between several, or where no name fits.
 
     Args:
         columns: the manifest's, in its order.
         config: holds the flags (`path_column` and so on).
         bytes_column: a column of image bytes, which is not a path.
         where: the manifest, for messages.
+        labels: columns that the table itself calls labels.
+        category_needed: whether there has to be a label.
 
     Raises:
         ConfigError: two columns could be the label.
@@ -63,6 +71,9 @@ def match(
         if field in chosen:
             continue
         found = [plain[name] for name in names if name in plain]
+        if field == schema.CATEGORY and len(found) != 1:
+            called = [label for label in labels if label in (found or free)]
+            found = called if len(called) == 1 else found
         if field == schema.CATEGORY and len(found) > 1:
             raise ConfigError(
                 f"{len(found)} columns could be the label: {', '.join(found)}",
@@ -74,7 +85,7 @@ def match(
     if schema.CATEGORY not in chosen and schema.QUERY in chosen:
         chosen[schema.CATEGORY] = chosen[schema.QUERY]
     _require(chosen, PATH, bytes_column is not None, columns, where, "path")
-    _require(chosen, schema.CATEGORY, False, columns, where, "category")
+    _require(chosen, schema.CATEGORY, not category_needed, columns, where, "category")
     return chosen
 
 

@@ -82,5 +82,21 @@ def _walk(
             )
 
 
+def is_run(path: str) -> bool:
+    """Whether a folder is a run of webclean."""
+    return os.path.lexists(os.path.join(path, LOG_FILE))
+
+
+def walk(path: str) -> Iterator[tuple[str, str, list[str]]]:
+    """A folder and those below it, in order: path, path in the first one as text, and the sorted names of its files.
+
+    Hidden folders, run folders and links to folders are left out.
+    """
+    for top, folders, names in os.walk(path):
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and not is_run(os.path.join(top, n)))
+        rel = os.path.relpath(top, path)
+        yield top, "" if rel == os.curdir else uris.text_of_path(rel), sorted(names)
+
+
 def _is_below(path: bytes, folder: bytes) -> bool:
     return path == folder or path.startswith(folder.rstrip(b"/") + b"/")

@@ -10,7 +10,18 @@ from typing import Final
 
 from webclean.config import IngestConfig
 from webclean.errors import ConfigError, ImagesNotFoundError
-from webclean.io.readers import clothing1m, folder, food101n, manifest, remote_folder, uris, webvision
+from webclean.io.readers import (
+    clothing1m,
+    downloads,
+    folder,
+    food101n,
+    huggingface,
+    imagefolder,
+    manifest,
+    remote_folder,
+    uris,
+    webvision,
+)
 from webclean.io.readers.records import Found, Record
 
 AUTO: Final = "auto"
@@ -68,6 +79,26 @@ FORMATS: Final = (
         "a folder with meta/imagelist.tsv and meta/classes.txt",
         food101n.find,
         food101n.read,
+    ),
+    Format(
+        "huggingface",
+        "a folder that save_to_disk of datasets wrote, one of its *.arrow files, or a folder of Parquet"
+        " files with images, and no image files",
+        huggingface.find,
+        huggingface.read,
+    ),
+    Format(
+        "imagefolder",
+        "a folder with metadata.csv, .jsonl or .parquet in it or below it, and in that a column file_name",
+        imagefolder.find,
+        imagefolder.read,
+    ),
+    Format(
+        "downloads",
+        "a folder whose files are numbered as icrawler, fastai, bing_image_downloader or google_images_download"
+        " do it: 000001.jpg, 00000000.jpg, Image_1.jpg, 1. name.jpg",
+        downloads.find,
+        downloads.read,
     ),
     Format(_FOLDER, "a folder", lambda path: path if os.path.isdir(path) else None, folder.read),
 )

@@ -10,14 +10,16 @@ import os
 import posixpath
 import re
 import sys
-from collections.abc import Iterator
-from itertools import repeat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from webclean import schema
 from webclean.config import IngestConfig
 from webclean.errors import ArtifactInvalidError, ColumnMissingError, ConfigError
 from webclean.io.readers import columns, uris
+from webclean.io.readers.columnar import KINDS as COLUMNAR_KINDS
+from webclean.io.readers.columnar import BadRow, Columnar, Row
 from webclean.io.readers.records import RANK_FROM_MANIFEST, Found, Record, extra_text
 
 ENDINGS: Final = {
@@ -26,11 +28,9 @@ ENDINGS: Final = {
 KINDS: Final = ("csv", "jsonl", "parquet")
 _STEM: Final = "manifest"
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_BAD_ROW: Final = object()
-_ROWS_AT_ONCE: Final = 512  # with their bytes in memory, a few hundred megabytes of large photos
-_HUGGINGFACE: Final = b"huggingface"
+_BAD_ROW: Final = BadRow("the row of the manifest cannot be read")
 _TEXT_FIELDS: Final = (schema.TITLE, schema.DESCRIPTION, schema.ALT_TEXT, schema.SOURCE, schema.PAGE_URL)
-_Row = dict[Any, Any]
+_Rows = Iterator[tuple[int, Row | BadRow]]
 
 
 def kind_of(path: str) -> str | None:
@@ -66,14 +66,47 @@ def find(path: str, kind: str) -> str | None:
     return os.path.join(path, found[0]) if found else None
 
 
-def read(path: str, config: IngestConfig, found: Found, *, kind: str) -> Iterator[Record]:
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What is known of a table before its rows are read; names as in `columnar.Columnar`."""
+
+    names: list[str]
+    bytes_column: str | None = None
+    named_column: str | None = None
+    labels: tuple[str, ...] = ()
+
+
+def heading(path: str, config: IngestConfig, *, kind: str) -> Heading:
+    """The columns of a table.
+
+    Raises:
+        ColumnMissingError: the columns are not clear.
+        ArtifactInvalidError: the file is not what its ending says.
+    """
+    with contextlib.ExitStack() as opened:
+        return _open_table(path, config, opened, kind)[0]
+
+
+def read(
+    path: str,
+    config: IngestConfig,
+    found: Found,
+    *,
+    kind: str,
+    name: str | None = None,
+    chosen: dict[str, str] | None = None,
+    complete: Callable[[Record, dict[str, Any]], None] | None = None,
+) -> Iterator[Record]:
     """List the rows of a manifest in their order.
 
     Args:
         path: local path or fsspec URL of the manifest.
         config: column flags, `image_root`, `allow_outside`.
         found: gets the columns that were used.
-        kind: csv, jsonl or parquet.
+        kind: csv, jsonl, parquet or arrow.
+        name: the manifest's own path in a SOURCE of several tables, before the source_key of its rows.
+        chosen: field -> column; not given: the columns are matched here.
+        complete: gets each record and its `extra`, to add what SOURCE says besides the row.
 
     Raises:
         ConfigError, ColumnMissingError: the columns do not fit (see `columns.match`).
@@ -81,18 +114,27 @@ def read(path: str, config: IngestConfig, found: Found, *, kind: str) -> Iterato
     """
     found.tables.append(path)
     with contextlib.ExitStack() as opened:
-        bytes_column: str | None = None
-        if kind == "parquet":
-            names, bytes_column, rows = _parquet_rows(path, config, opened)
-        else:
-            names, rows = _csv_rows(path, opened) if kind == "csv" else _jsonl_rows(path, opened)
-        chosen = columns.match(names, config, bytes_column=bytes_column, where=path)
-        found.columns = dict(chosen)
-        if bytes_column is not None:
-            found.columns["bytes"] = bytes_column
-        maker = _Maker(path, config, chosen, bytes_column, set(names))
+        head, rows = _open_table(path, config, opened, kind)
+        if chosen is None:
+            chosen = columns.match(
+                head.names, config, bytes_column=head.bytes_column, labels=head.labels, where=path
+            )
+        found.columns |= chosen
+        if head.bytes_column is not None:
+            found.columns["bytes"] = head.bytes_column
+        maker = _Maker(path, config, chosen, head, name, complete)
         for number, row in rows:
             yield maker.record(number, row)
+
+
+def _open_table(
+    path: str, config: IngestConfig, opened: contextlib.ExitStack, kind: str
+) -> tuple[Heading, _Rows]:
+    if kind in COLUMNAR_KINDS:
+        table = Columnar(path, path if kind == "arrow" else _open(path, opened), config, kind=kind)
+        return Heading(table.names, table.bytes_column, table.named_column, table.labels), table.rows()
+    names, rows = _csv_rows(path, opened) if kind == "csv" else _jsonl_rows(path, opened)
+    return Heading(names), rows
 
 
 class _Maker:
@@ -103,60 +145,66 @@ class _Maker:
         path: str,
         config: IngestConfig,
         chosen: dict[str, str],
-        bytes_column: str | None,
-        names: set[str],
+        head: Heading,
+        name: str | None,
+        complete: Callable[[Record, dict[str, Any]], None] | None,
     ) -> None:
         self._chosen = chosen
-        self._extra = sorted(names - set(chosen.values()) - {bytes_column})
-        self._bytes_column = bytes_column
-        self._flagged_bytes = config.bytes_column
+        self._extra = sorted(set(head.names) - set(chosen.values()) - {head.bytes_column})
+        self._bytes_column = head.bytes_column
+        self._named_column = head.named_column
+        self._complete = complete
+        self._folder = posixpath.dirname(name or "")
         self._allow_outside = config.allow_outside
         self._is_remote = uris.is_remote(path)
         self._manifest_uri = path if self._is_remote else uris.of_path(path)
-        self._manifest_name = uris.text_of_path(
+        self._manifest_name = name or uris.text_of_path(
             posixpath.basename(path) if self._is_remote else os.path.basename(path)
         )
         self._root = config.image_root or (
             posixpath.dirname(path) if self._is_remote else os.path.dirname(path)
         )
 
-    def record(self, number: int, row: _Row | object) -> Record:
+    def record(self, number: int, row: Row | BadRow) -> Record:
         """The record of one row; `number` is 0-based among the rows."""
         key = f"{self._manifest_name}#{number}"
-        if not isinstance(row, dict):
+        if isinstance(row, BadRow):
             return Record(
-                key, uris.of_row(self._manifest_uri, number), "", "", key,
-                status="unreadable", error="the row of the manifest cannot be read",
+                key, uris.of_row(self._manifest_uri, number), "", "", posixpath.basename(key),
+                status="unreadable", error=row.error,
             )  # fmt: skip
         get = {field: row.get(column) for field, column in self._chosen.items()}
-        category = (columns.text(get[schema.CATEGORY]) or "").strip()
+        category = (columns.text(get.get(schema.CATEGORY)) or "").strip()
         query = (columns.text(get.get(schema.QUERY)) or category).strip()
         rank = columns.whole_number(get.get(schema.RANK))
         extra = {name: row[name] for name in self._extra if row.get(name) not in (None, "")}
         if row.get(None):
             extra[""] = row[None]  # cells beyond the header
         record = Record(
-            key, "", category, query, key,
+            key, "", category, query, posixpath.basename(key),
             rank=rank,
             rank_source=None if rank is None else RANK_FROM_MANIFEST,
             tags=columns.tags(get.get(schema.TAGS)),
-            extra=extra_text(extra),
         )  # fmt: skip
         for field in _TEXT_FIELDS:
             setattr(record, field, columns.text(get.get(field)))
         self._place(record, number, get.get(columns.PATH), row)
-        if not category and record.status is None:
+        if self._complete is not None:
+            self._complete(record, extra)
+        record.extra = extra_text(extra)
+        if not record.category and record.status is None:
             record.status, record.error = schema.STATUS_EXCLUDED, "the manifest names no category"
         return record
 
-    def _place(self, record: Record, number: int, path: Any, row: _Row) -> None:
+    def _place(self, record: Record, number: int, path: Any, row: Row) -> None:
         if self._bytes_column is not None and row[self._bytes_column]:
-            record.uri = uris.of_row(self._manifest_uri, number, self._flagged_bytes)
-            record.file_name = posixpath.basename(columns.text(path) or "") or record.source_key
+            record.uri = uris.of_row(self._manifest_uri, number, self._named_column)
+            record.file_name = posixpath.basename(columns.text(path) or "") or record.file_name
             return
         record.uri = uris.of_row(self._manifest_uri, number)
         if not isinstance(path, str) or not path.strip():
-            record.status, record.error = "missing", "the manifest names no file"
+            no_bytes = "" if self._bytes_column is None else "the row has no bytes, and "
+            record.status, record.error = "missing", f"{no_bytes}the manifest names no file"
             return
         if _URL.match(path):
             record.source_key = record.uri = columns.text(path) or path
@@ -166,10 +214,11 @@ class _Maker:
                 record.error = "the manifest names a URL; --allow-outside reads it"
             return
         relative = posixpath.normpath(path)
-        record.source_key = uris.text_of_path(_file_bytes(relative))
+        key = posixpath.normpath(posixpath.join(self._folder, uris.text_of_path(_file_bytes(relative))))
+        record.source_key = key
         record.file_name = posixpath.basename(record.source_key)
         if self._is_remote:
-            record.uri = f"{self._root}/{record.source_key}"
+            record.uri = f"{self._root}/{key}"
             if relative.startswith(("../", "/")) and not self._allow_outside:
                 record.status, record.error = "unreadable", "it lies outside SOURCE; --allow-outside reads it"
             return
@@ -194,9 +243,7 @@ def _open(path: str, opened: contextlib.ExitStack) -> Any:
     return opened.enter_context(open(path, "rb"))
 
 
-def _csv_rows(
-    path: str, opened: contextlib.ExitStack
-) -> tuple[list[str], Iterator[tuple[int, _Row | object]]]:
+def _csv_rows(path: str, opened: contextlib.ExitStack) -> tuple[list[str], _Rows]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a description may be longer than the default 128 kB
     stream = opened.enter_context(
         io.TextIOWrapper(_open(path, opened), encoding="utf-8-sig", errors="surrogateescape", newline="")
@@ -215,7 +262,7 @@ def _csv_rows(
     if doubled:
         raise ColumnMissingError(f"the header names a column twice: {', '.join(doubled)}", context=path)
 
-    def rows() -> Iterator[tuple[int, _Row | object]]:
+    def rows() -> _Rows:
         try:
             yield from enumerate(reader)
         except csv.Error as error:
@@ -224,9 +271,7 @@ def _csv_rows(
     return names, rows()
 
 
-def _jsonl_rows(
-    path: str, opened: contextlib.ExitStack
-) -> tuple[list[str], Iterator[tuple[int, _Row | object]]]:
+def _jsonl_rows(path: str, opened: contextlib.ExitStack) -> tuple[list[str], _Rows]:
     names: dict[str, None] = {}
     file = _open(path, opened)
     for line in file:  # JSONL has no header: the columns are those of any row
@@ -236,7 +281,7 @@ def _jsonl_rows(
     if not names:
         raise ArtifactInvalidError("no line is a JSON object", context=path)
 
-    def rows() -> Iterator[tuple[int, _Row | object]]:
+    def rows() -> _Rows:
         file.seek(0)
         filled = (line for line in file if line.strip())
         for number, line in enumerate(filled):
@@ -251,81 +296,6 @@ def _parse(line: bytes) -> Any:
         return json.loads(line.removeprefix(b"\xef\xbb\xbf"))
     except (ValueError, RecursionError):
         return _BAD_ROW
-
-
-def _parquet_rows(
-    path: str, config: IngestConfig, opened: contextlib.ExitStack
-) -> tuple[list[str], str | None, Iterator[tuple[int, _Row | object]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(_open(path, opened))
-    except pa.ArrowInvalid as error:
-        raise _not_readable(path, "Parquet", error) from error
-    bytes_column = uris.bytes_column(file.schema_arrow, config.bytes_column, path)
-    names = list(file.schema_arrow.names)
-    words = _class_names(file.schema_arrow.metadata)
-    # Of the bytes only whether they are there is asked now; a worker reads them, row by row.
-    wanted = [name for name in names if name != bytes_column]
-    struct = bytes_column is not None and pa.types.is_struct(file.schema_arrow.field(bytes_column).type)
-    has_path = struct and any(f.name == "path" for f in file.schema_arrow.field(bytes_column).type)
-    leaves = [*wanted, *([f"{bytes_column}.path"] if has_path else [])]
-
-    def rows() -> Iterator[tuple[int, _Row | object]]:
-        number = 0
-        presence = _presence(path, bytes_column, struct, opened)
-        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=leaves):
-            for row in batch.to_pylist():
-                is_there = next(presence)
-                inner = row.pop(bytes_column, None) if bytes_column is not None else None
-                if bytes_column is not None:
-                    row[bytes_column] = is_there
-                if (
-                    isinstance(inner, dict)
-                    and inner.get("path")
-                    and not row.get(config.path_column or "path")
-                ):
-                    row.setdefault("path", inner["path"])
-                for column, labels in words.items():
-                    value = row.get(column)
-                    if isinstance(value, int) and 0 <= value < len(labels):
-                        row[column] = labels[value]
-                yield number, row
-                number += 1
-
-    listed = names if not has_path or "path" in names else [*names, "path"]
-    return listed, bytes_column, rows()
-
-
-def _presence(
-    path: str, bytes_column: str | None, struct: bool, opened: contextlib.ExitStack
-) -> Iterator[bool]:
-    """Whether each row has bytes; the bytes themselves are forgotten at once."""
-    import pyarrow.parquet as pq
-
-    if bytes_column is None:
-        yield from repeat(False)
-        return
-    leaf = f"{bytes_column}.bytes" if struct else bytes_column
-    for batch in pq.ParquetFile(_open(path, opened)).iter_batches(_ROWS_AT_ONCE, columns=[leaf]):
-        column = batch.column(0)
-        yield from (column.field("bytes") if struct else column).is_valid().to_pylist()
-
-
-def _class_names(metadata: dict[bytes, bytes] | None) -> dict[str, list[str]]:
-    """Names of integer labels that Hugging Face's `datasets` leaves in a file's metadata."""
-    if not metadata or _HUGGINGFACE not in metadata:
-        return {}
-    try:
-        features = json.loads(metadata[_HUGGINGFACE])["info"]["features"]
-        return {
-            name: [str(word) for word in feature["names"]]
-            for name, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-        }
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}  # another program's metadata under the same key
 
 
 def _not_readable(path: str, kind: str, error: Exception) -> ArtifactInvalidError:

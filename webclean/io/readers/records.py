@@ -64,6 +64,9 @@ RANK_FROM_MANIFEST: Final = "manifest"
 RANK_FROM_JSON: Final = "json"
 RANK_FROM_PLACE: Final = "json-place"
 """The record says no rank, and its place in the list of its query stands for it."""
+RANK_FROM_FILE_NAME: Final = "file_name"
+SPLIT: Final = "split"
+"""Key of `extra` under which a reader keeps the split of an image; export looks for it there."""
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ file:///data/crawl/cats/%FF.jpg   the same, where the name is not UTF-8 or looks
 s3://bucket/crawl/cats/1.jpg      anything that fsspec opens
 /data/crawl/train.parquet#17      row 17 (0-based) of a Parquet file, its one column of image bytes
 /data/crawl/train.parquet#17:img  the same, the column named
+/data/saved/data-00000.arrow#17   row 17 of an Arrow file, as Parquet's
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from webclean.errors import ColumnMissingError
 from webclean.io import stores
+from webclean.io.readers import arrow_rows
 
 if TYPE_CHECKING:  # a worker that reads plain files starts without it
     import pyarrow as pa
 
-_ROW: Final = re.compile(r"(?s)(?P<file>.+\.parquet)#(?P<row>\d+)(?::(?P<column>.+))?\Z", re.IGNORECASE)
+_ROW: Final = re.compile(
+    r"(?s)(?P<file>.+\.(?:parquet|arrow))#(?P<row>\d+)(?::(?P<column>.+))?\Z", re.IGNORECASE
+)
 _REMOTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _CACHED_ROW_GROUPS: Final = 2
 
@@ -50,7 +54,7 @@ def of_path(path: str | bytes) -> str:
 
 
 def of_row(file_uri: str, row: int, column: str | None = None) -> str:
-    """The uri of a row (0-based) of a Parquet file; `column` where it is not the only one with bytes."""
+    """The uri of a row (0-based) of a Parquet or Arrow file; `column` where it is not the only one with bytes."""
     return f"{file_uri}#{row}" + (f":{column}" if column is not None else "")
 
 
@@ -83,7 +87,7 @@ def read_bytes(uri: str, *, max_bytes: int | None = None) -> bytes:
         FileNotFoundError: nothing is there.
         TooManyBytesError: more than `max_bytes`.
         OSError: it cannot be read, or is no regular file.
-        ColumnMissingError: a Parquet file has no column of image bytes, or more than one.
+        ColumnMissingError: a Parquet or Arrow file has no column of image bytes, or more than one.
     """
     row = _ROW.match(uri)
     if row:
@@ -138,7 +142,7 @@ def bytes_column(schema: pa.Schema, wanted: str | None, where: str) -> str | Non
     Raises:
         ColumnMissingError: `wanted` is not such a column, or there are several and none is wanted.
     """
-    found = [field.name for field in schema if _holds_bytes(field.type)]
+    found = bytes_columns(schema)
     if wanted is not None:
         if wanted not in found:
             raise ColumnMissingError(
@@ -154,6 +158,11 @@ def bytes_column(schema: pa.Schema, wanted: str | None, where: str) -> str | Non
             hint="name the images' with --bytes-column",
         )
     return found[0] if found else None
+
+
+def bytes_columns(schema: pa.Schema) -> list[str]:
+    """All columns that could hold image bytes."""
+    return [field.name for field in schema if _holds_bytes(field.type)]
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
@@ -197,7 +206,10 @@ class _Rows:
             while len(self._groups) >= _CACHED_ROW_GROUPS:
                 self._groups.pop(next(iter(self._groups)))
             self._groups[group] = self._file.read_row_group(group, columns=[self._column]).column(0)
-        value = self._groups[group][row - self._starts[group]].as_py()
+        column, index = self._groups[group], row - self._starts[group]
+        if index >= len(column):
+            raise OSError(errno.EIO, "this part of the file holds fewer rows than it says")
+        value = column[index].as_py()
         if isinstance(value, dict):
             value = value.get("bytes")
         if value is None:
@@ -211,4 +223,6 @@ def _rows(file_uri: str, column: str | None) -> _Rows:
 
 
 def _row_bytes(file_uri: str, row: int, column: str | None) -> bytes:
+    if file_uri.lower().endswith(arrow_rows.ENDING):
+        return arrow_rows.read_row(os.fsdecode(_raw_path(file_uri)), row, column)
     return _rows(file_uri, column).read(row)

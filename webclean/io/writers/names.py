@@ -65,6 +65,12 @@ def ending_for(format_name: str | None, file_name: str) -> str:
     return own if own.lower() in usual else usual[0]
 
 
+def format_of(file_name: str) -> str | None:
+    """Pillow's name of the format that a file's ending says, None for other endings."""
+    own = split_ending(file_name)[1].lower()
+    return next((name for name, endings in _ENDINGS.items() if own in endings), None)
+
+
 class UniqueNames:
     """Gives each request in one folder its own name; names that differ only in case count as equal."""
 
