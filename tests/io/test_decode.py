@@ -71,6 +71,119 @@ def test_bad_bytes_have_a_status_and_a_reason(data, status):
     assert (found.sha256 is None) == (status == "empty")
 
 
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _icon_bomb() -> bytes:
+    """An icon whose one bitmap claims 30,000 x 30,000 pixels."""
+    bitmap = struct.pack("<IiiHHIIiiII", 40, 30_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(40)
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 24, len(bitmap), 22) + bitmap
+
+
+def _fax() -> bytes:
+    """A TIFF of fax code with some of its strip overwritten."""
+    bits = np.random.default_rng(2).integers(0, 2, (60, 60)).astype(bool)
+    data = bytearray(_bytes(Image.fromarray(bits), "TIFF", compression="group4"))
+    with Image.open(io.BytesIO(data)) as image:
+        start = image.tag_v2[273][0]
+    data[start + 40 : start + 44] = b"\1" * 4
+    return bytes(data)
+
+
+def _retagged(tag: int, value: int) -> bytes:
+    """A deflated TIFF with another value of one tag."""
+    data = bytearray(_bytes(_photo(), "TIFF", compression="tiff_adobe_deflate"))
+    at = data.index(struct.pack("<HHI", tag, 3, 1), struct.unpack_from("<I", data, 4)[0])
+    struct.pack_into("<H", data, at + 8, value)
+    return bytes(data)
+
+
+_BMP_WIDTH, _BMP_DEPTH = 18, 28
+
+
+def _bmp(at: int, form: str, value: int) -> bytes:
+    data = bytearray(_bytes(Image.new("RGB", (8, 8)), "BMP"))
+    struct.pack_into(form, data, at, value)
+    return bytes(data)
+
+
+_PNG_HEAD = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 0))
+_TEXT_BOMB = _PNG_HEAD + _chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2 << 20))) + _chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "words"),
+    [
+        (b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n" + bytes(80), "not_image", "no image format"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(80), "not_image", "HDF5, not a picture"),
+        (b"GRIB\0\0\0\1" + bytes(80), "not_image", "GRIB, not a picture"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "not_image", "no image format"),
+        (bytes([0, 0, 1, 1]) * 128, "not_image", "no image format"),  # a table that could pass for a TGA
+        (b"\xc5\xd0\xd3\xc6" + bytes(28), "unsupported", "PostScript"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%EOF\n", "unsupported", "PostScript"),
+        (_icon_bomb(), "too_large", "limit"),
+        (_TEXT_BOMB, "too_large", "Decompressed data too large"),
+        (_bmp(_BMP_WIDTH, "<i", -8), "corrupt", "4294967288 x 8 pixels"),
+        (_bmp(_BMP_DEPTH, "<H", 2), "unsupported", "pixel depth (2)"),
+        (_bmp(_BMP_DEPTH, "<H", 30_000), "corrupt", "pixel depth (30000)"),
+        (_fax(), "corrupt", "Bad code word"),
+        (_retagged(259, 50_001), "unsupported", "WEBP compression support is not configured"),
+        (_retagged(262, 77), "unsupported", "unknown pixel mode"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_a_decoder_does_not_say_by_itself(data, status, words):
+    found = inspect(data)
+    assert (found.status, words in found.error) == (status, True), found.error
+
+
+def test_a_broken_animation_leaves_the_first_picture():
+    frames = [Image.new("RGB", (8, 8), c) for c in ("black", "white", "red")]
+    data = bytearray(_bytes(frames[0], "PNG", save_all=True, append_images=frames[1:], duration=10))
+    at = data.index(b"fcTL", data.index(b"IDAT"))
+    data[at : at + 4] = b"fcTx"  # the second frame's control chunk goes
+    struct.pack_into(">I", data, at + 30, zlib.crc32(data[at : at + 30]))
+    found = inspect(bytes(data))
+    assert (found.status, found.width, found.brightness) == ("ok", 8, 0.0), found.error
+
+
+def test_what_was_learnt_before_the_end_is_kept():
+    found = inspect(_bytes(_photo())[:2000])
+    assert (found.status, found.format, found.width, found.height) == ("truncated", "JPEG", 200, 120)
+
+
+_HALVES = np.repeat([[0] * 8 + [255] * 8], 8, axis=0).astype(np.uint8)
+_GRAY = Image.fromarray(_HALVES)
+_DEEP = Image.fromarray(_HALVES.astype(np.uint16) * 257)
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "mode", "options"),
+    [
+        (_GRAY.convert("1"), "PNG", "1", {}),
+        (_GRAY, "PNG", "L", {}),
+        (_GRAY.convert("LA"), "PNG", "LA", {}),
+        (_GRAY.convert("P"), "PNG", "P", {}),
+        (_GRAY.convert("P"), "GIF", "P", {}),
+        (_GRAY.convert("RGB"), "PNG", "RGB", {}),
+        (_GRAY.convert("RGBA"), "PNG", "RGBA", {}),
+        (_GRAY.convert("RGB").convert("CMYK"), "TIFF", "CMYK", {}),
+        (_DEEP, "PNG", "I;16", {}),
+        (_DEEP, "TIFF", "I;16", {}),
+        (Image.fromarray(_HALVES.astype(np.int32)), "TIFF", "I", {}),
+        (Image.fromarray(_HALVES.astype(np.float32) / 255), "TIFF", "F", {}),
+        (_GRAY.convert("RGB"), "WEBP", "RGB", {"lossless": True}),
+        (_GRAY.convert("RGB"), "BMP", "RGB", {}),
+        (_GRAY, "PPM", "L", {}),
+    ],
+)  # fmt: skip
+def test_half_black_half_white_in_every_mode(image, kind, mode, options):
+    found = inspect(_bytes(image, kind, **options))
+    assert (found.status, found.mode, found.frames) == ("ok", mode, 1), found.error
+    assert (found.brightness, found.contrast, found.entropy, found.is_gray) == (0.5, 1.0, 1.0, True)
+
+
 def test_a_broken_png_is_corrupt():
     data = bytearray(_bytes(_photo(), "PNG"))
     data[2000:2030] = b"\xff" * 30

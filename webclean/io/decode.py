@@ -26,6 +26,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from webclean.io import containers
 from webclean.ops import phash, quality
 
 # Pillow logs what it dislikes in a file; without a handler of ours that reaches the terminal.
@@ -39,41 +40,31 @@ COPY_SIDE: Final = 128
 _COPY_SHORT_SIDE: Final = phash.SIDE
 TINY_SIDE: Final = 16
 
-# Pillow knows these but either hands them to another program (Ghostscript) or has no decoder of its own.
-_NOT_DECODED: Final = frozenset({"EPS", "WMF", "MPEG", "BUFR", "GRIB", "HDF5"})
+# Pillow knows these but hands them to another program (Ghostscript), has no decoder of its own, or has one
+# only where a further package is installed.
+_NOT_DECODED: Final = frozenset({"EPS", "WMF", "FPX", "MIC"})
+# It knows these too: weather, arrays, films.
+_NO_PICTURES: Final = frozenset({"BUFR", "GRIB", "HDF5", "MPEG"})
 
-_UNSUPPORTED_SIGNATURES: Final = (
-    (re.compile(rb"....ftyp(heic|heix|hevc|heim|heis|mif1|msf1)", re.DOTALL), "HEIF"),
-    (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n", re.DOTALL), "JPEG XL"),
-    (re.compile(rb"\x76\x2f\x31\x01"), "OpenEXR"),
-    (re.compile(rb"#\?(RADIANCE|RGBE)"), "Radiance HDR"),
-    (re.compile(rb"AT&TFORM"), "DjVu"),
-    (re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), "an OLE file (FlashPix, Microsoft Image Composer)"),
-    (re.compile(rb"(\xef\xbb\xbf)?\s*(<\?xml.{0,1024}?)?(<!--.{0,1024}?-->\s*)?(<!DOCTYPE\s+svg.{0,512}?)?<svg[\s>]",
-                re.DOTALL | re.IGNORECASE), "SVG, a drawing in vectors"),
-)  # fmt: skip
-_KNOWN_SIGNATURES: Final = (
-    (re.compile(rb"\xff\xd8\xff"), "JPEG"),
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
-    (re.compile(rb"GIF8[79]a"), "GIF"),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), "WEBP"),
-    (re.compile(rb"BM.{12}[\x0c\x28\x40\x6c\x7c]\x00\x00\x00", re.DOTALL), "BMP"),
-    (re.compile(rb"II[\x2a\x2b]\x00|MM\x00[\x2a\x2b]"), "TIFF"),
-    (re.compile(rb"....ftypavi[fs]", re.DOTALL), "AVIF"),
-    (re.compile(rb"\xff\x4f\xff\x51|\x00\x00\x00\x0cjP  \r\n\x87\n"), "JPEG2000"),
-    (re.compile(rb"8BPS"), "PSD"),
-    (re.compile(rb"DDS "), "DDS"),
-)
 _TRUNCATED: Final = re.compile(
     r"truncat|unexpected end|not enough (image )?data|buffer is not large enough|premature"
-    r"|file too short|reached EOF|end of file|underflow",
+    r"|file too short|reached EOF|end of file|underflow|incomplete header",
     re.IGNORECASE,
 )
 _UNSUPPORTED: Final = re.compile(
     r"unsupported|not supported|unimplemented|unknown (compression|raw mode|pixel mode|data)"
-    r"|cannot decode|no decoder|decoder .* not available|cannot handle",
+    r"|cannot decode|no decoder|decoder .* not available|cannot handle|is not configured|invalid palette size"
+    r"|unable to determine .* mode",
     re.IGNORECASE,
 )
+# Pillow calls unsupported what no BMP can have: of these only depths of 2 and 64 bits, or none (a JPEG or PNG
+# inside), and the shorter headers of OS/2 are real.
+_BROKEN_BMP: Final = re.compile(
+    r"unsupported BMP (header type \((?!(16|64)\))|palette size|pixel depth \((?!(0|2|64)\)))", re.IGNORECASE
+)
+_BOMB_IN_TEXT: Final = "Decompressed data too large"  # a megabyte of text in a PNG's few bytes
+_LIBTIFF: Final = re.compile(r"^[\w.]+: .+$", re.MULTILINE)  # how a line of libtiff's begins
+_HIDDEN_TIFF_DAMAGE: Final = re.compile(r"Bad code word|Corrupt JPEG data: (premature end|bad Huffman)")
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -86,6 +77,9 @@ _TURNS: Final = {
 _ORIENTATION_TAG: Final = 0x0112
 _EXIF_KEYS: Final = ("exif", "Raw profile type exif")
 _ERROR_LENGTH: Final = 300
+_HEARD: Final = 4096  # bytes of what libtiff says
+_TEXT: Final = "the content is a text or a web page"
+_UNKNOWN: Final = "the content is no image format that is known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +155,8 @@ def inspect(data: bytes, limits: Limits | None = None) -> Inspection:
             # file (`_blame`), our own arithmetic stands outside.
             try:
                 copy = _decode_copy(data, limits, found)
+                if (flaw := containers.hidden_flaw(data, found["format"])) is not None:
+                    raise _RefusedError(*flaw)
             except Exception as error:  # noqa: BLE001
                 status, message = _blame(error, data, found.get("format"))
                 return Inspection(status=status, error=message[:_ERROR_LENGTH], **found)
@@ -186,7 +182,7 @@ def open_rgb(data: bytes, *, min_side: int | None = None, limits: Limits | None 
     limits = limits or Limits()
     try:
         with _quiet(), _time_limit(limits.seconds):
-            image = Image.open(io.BytesIO(data))
+            image = _open(data, limits.max_pixels)
             _refuse(image, limits.max_pixels)
             if min_side is not None:
                 image.draft(None, (min_side, min_side))
@@ -198,13 +194,15 @@ def open_rgb(data: bytes, *, min_side: int | None = None, limits: Limits | None 
 
 def _decode_copy(data: bytes, limits: Limits, found: dict[str, Any]) -> Image.Image:
     """The small upright RGB copy; fills `found` on the way, so that a failure keeps what was learnt."""
-    image = Image.open(io.BytesIO(data))
+    image = _open(data, limits.max_pixels)
+    if not containers.is_plausible(data, image.format):
+        raise _RefusedError("not_image", _UNKNOWN)
     width, height = image.size
     found |= {"format": image.format, "mode": image.mode}
     if max(width, height) <= _LARGEST_SIDE:
         found |= {"width": width, "height": height}
     _refuse(image, limits.max_pixels)
-    with _silent_libtiff(image):
+    with _libtiff_heard(image):
         found["frames"] = _num_frames(image)
     scale = 8
     while scale > 1 and (
@@ -239,15 +237,30 @@ def _measure(copy: Image.Image) -> dict[str, Any]:
     }
 
 
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """The image by its header; what a container holds is under the limit too."""
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        return Image.open(io.BytesIO(data))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
+        Image.MAX_IMAGE_PIXELS = None  # once more, for the size that `_refuse` names
+        try:
+            return Image.open(io.BytesIO(data))
+        except Exception:  # noqa: BLE001, whatever a decoder says about a bomb
+            raise bomb from None
+
+
 def _refuse(image: Image.Image, max_pixels: int) -> None:
+    if image.format in _NO_PICTURES:
+        raise _RefusedError("not_image", f"the content is {image.format}, not a picture")
     if image.format in _NOT_DECODED or isinstance(image, ImageFile.StubImageFile):
         raise _RefusedError("unsupported", f"{image.format} is not decoded")
     width, height = image.size
-    if width < 1 or height < 1:
+    if not 1 <= min(width, height) <= max(width, height) <= _LARGEST_SIDE:
         raise _RefusedError("corrupt", f"the header says {width} x {height} pixels")
     if width * height > max_pixels:
         raise _RefusedError("too_large", f"{width} x {height} pixels are more than {max_pixels}")
-    # From here on Pillow's own check guards the images inside a container (icons).
+    # Pillow's own check guards the images inside a container (icons).
     Image.MAX_IMAGE_PIXELS = max_pixels
 
 
@@ -256,8 +269,14 @@ def _load(image: Image.Image) -> int | None:
     # Pillow turns a TIFF while it loads it and forgets the tag; a PNG may carry EXIF behind its pixels, and
     # asked for it before would load there, where its error is taken for one of the EXIF.
     early = _orientation(image) if image.format != "PNG" else None
-    with _silent_libtiff(image):
-        image.load()
+    with _libtiff_heard(image):
+        try:
+            image.load()
+        except SyntaxError as error:
+            if "APNG" not in str(error):
+                raise
+            # The animation is broken, the picture before it is whole.
+            image.tile = []  # type: ignore[attr-defined]
     return early if image.format != "PNG" else _orientation(image)
 
 
@@ -278,9 +297,9 @@ def _orientation(image: Image.Image) -> int | None:
 
 def _num_frames(image: Image.Image) -> int | None:
     """Number of frames from the container's index, None where a later frame's header is broken."""
-    if not getattr(image, "is_animated", None):
-        return 1
     try:
+        if not getattr(image, "is_animated", None):
+            return 1
         num = int(image.n_frames)  # type: ignore[attr-defined]
         image.seek(0)
     except (OSError, EOFError, SyntaxError, ValueError, TypeError, struct.error):
@@ -328,51 +347,50 @@ def _narrow(image: Image.Image) -> Image.Image:
 
 def _blame(error: Exception, data: bytes, format_name: str | None) -> tuple[str, str]:
     """Status and message for what a decoder raised."""
-    message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, _RefusedError):
         return error.status, str(error)
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning | MemoryError):
-        return "too_large", message
+        return "too_large", _told(error)
+    if format_name != "AVIF" and (name := containers.without_decoder(data)) is not None:
+        return "unsupported", f"{name} is not decoded"
+    format_name = format_name or containers.starts_as(data)
+    prefix = ""
     if isinstance(error, UnidentifiedImageError):
-        return _unidentified(data)
-    if isinstance(error, EOFError) or _TRUNCATED.search(str(error)):
-        return "truncated", message
-    if isinstance(error, NotImplementedError) or _UNSUPPORTED.search(str(error)):
-        return "unsupported", message
-    return ("truncated" if _ends_early(data, format_name or _known_format(data)) else "corrupt"), message
+        if format_name is None:
+            return "not_image", _TEXT if containers.is_text(data) else _UNKNOWN
+        error = _own_error(data, format_name)
+        prefix = f"starts as {format_name}, but has no usable header: "
+    return _status_of(error, data, format_name), prefix + _told(error)
 
 
-def _unidentified(data: bytes) -> tuple[str, str]:
-    head = data[:4096]
-    for pattern, name in _UNSUPPORTED_SIGNATURES:
-        if pattern.match(head):
-            return "unsupported", f"{name} is not decoded"
-    if (known := _known_format(data)) is not None:
-        status = "truncated" if _ends_early(data, known) else "corrupt"
-        return status, f"starts as {known}, but has no usable header"
-    kind = "a text or a web page" if _is_text(head) else "no image format that is known"
-    return "not_image", f"the content is {kind}"
+def _status_of(error: Exception, data: bytes, format_name: str | None) -> str:
+    words = str(error)
+    if _BOMB_IN_TEXT in words:
+        return "too_large"
+    if containers.ends_early(data, format_name):
+        return "truncated"
+    if isinstance(error, EOFError) or _TRUNCATED.search(words):
+        return "truncated"
+    if _BROKEN_BMP.search(words) or format_name == "PNG":  # which has no variants
+        return "corrupt"
+    if isinstance(error, NotImplementedError) or _UNSUPPORTED.search(words):
+        return "unsupported"
+    return "corrupt"
 
 
-def _known_format(data: bytes) -> str | None:
-    return next((name for pattern, name in _KNOWN_SIGNATURES if pattern.match(data[:64])), None)
+def _own_error(data: bytes, format_name: str) -> Exception:
+    """What the decoder of one format has against a file that Pillow could not identify."""
+    factory, _ = Image.OPEN.get(format_name, (None, None))
+    try:
+        if factory is not None:
+            factory(io.BytesIO(data), "")
+    except Exception as error:  # noqa: BLE001, hostile bytes again
+        return error
+    return UnidentifiedImageError("its decoder does not know it")
 
 
-def _is_text(head: bytes) -> bool:
-    return b"\0" not in head and sum(byte < 9 or 13 < byte < 32 for byte in head) == 0
-
-
-def _ends_early(data: bytes, format_name: str | None) -> bool:
-    """Whether the container's own end is missing."""
-    if format_name in ("JPEG", "MPO"):
-        return b"\xff\xd9" not in data
-    if format_name == "PNG":
-        return b"IEND" not in data[-64:]
-    if format_name == "WEBP":
-        return len(data) < 12 or struct.unpack_from("<I", data, 4)[0] + 8 > len(data)
-    if format_name == "BMP":
-        return len(data) >= 6 and struct.unpack_from("<I", data, 2)[0] > len(data)
-    return False
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 @contextlib.contextmanager
@@ -390,20 +408,35 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _silent_libtiff(image: Image.Image) -> Iterator[None]:
-    """libtiff writes warnings about hostile tags straight to the process's stderr, thousands for some files."""
+def _libtiff_heard(image: Image.Image) -> Iterator[None]:
+    """libtiff writes its warnings straight to the process's stderr, thousands for some files: they are read here.
+
+    Raises:
+        OSError: the decoder's, with the first thing that libtiff said.
+        _RefusedError: the decoder made a picture although libtiff met broken data.
+    """
     if image.format != "TIFF":
         yield
         return
+    heard, spoken = os.pipe()  # it holds as much as is wanted; what comes after is lost, and nothing waits
+    os.set_blocking(spoken, False)
     stderr = os.dup(2)
-    sink = os.open(os.devnull, os.O_WRONLY)
+    failed: OSError | None = None
     try:
-        os.dup2(sink, 2)
+        os.dup2(spoken, 2)
         yield
+    except OSError as error:
+        failed = error
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-        os.close(sink)
+        os.close(spoken)
+        with open(heard, "rb", buffering=0) as pipe:
+            lines = _LIBTIFF.findall(pipe.read(_HEARD).decode("utf-8", "replace"))
+    if failed is not None:
+        raise OSError("; ".join([str(failed), *lines[:1]])) from failed
+    if (damage := next(filter(_HIDDEN_TIFF_DAMAGE.search, lines), None)) is not None:
+        raise _RefusedError("corrupt", damage)
 
 
 @contextlib.contextmanager
