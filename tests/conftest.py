@@ -26,13 +26,13 @@ def run_dir(tmp_path: Path) -> RunDir:
 def fresh_python(tmp_path: Path) -> PythonRunner:
     """Runs code in a new Python, as a user's would be."""
 
-    def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(code: str, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", code, *arguments],
             capture_output=True,
             text=True,
             cwd=tmp_path,
-            timeout=60,
+            timeout=timeout,
             check=False,
         )
 
