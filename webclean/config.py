@@ -287,6 +287,12 @@ class IngestConfig(StageConfig):
     )
     max_bytes: int = knob(256 << 20, "File size in bytes above which a file is not read (too_large).", ge=1)
     decode_seconds: float = knob(20.0, "Wall time of one decode in seconds (timeout); 0 for no limit.", ge=0)
+    retry_failed: bool = knob(
+        False,
+        "Look again at what was missing, unreadable, not downloaded, timed out or crashed; take all other rows"
+        " over as they are.",
+        technical=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

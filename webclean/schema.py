@@ -74,6 +74,9 @@ STATUSES: Final = (
     "timeout", "crashed", "unsupported", "not_downloaded", "excluded",
 )  # fmt: skip
 
+RETRIABLE: Final = ("missing", "unreadable", "timeout", "crashed", "not_downloaded")
+"""Statuses that say something about the moment as well as about the file."""
+
 REASON_OK: Final = "ok"
 REASON_BAD_FILE: Final = "bad_file"  # bad_file:<status>
 REASON_DUPLICATE: Final = "duplicate"

@@ -15,6 +15,7 @@ from webclean.engines.base import Crash, Engine
 from webclean.errors import ArtifactInvalidError, ImagesNotFoundError, TooManyBadError
 from webclean.io import scan
 from webclean.io.decode import Inspection, Limits
+from webclean.stages import retry
 from webclean.stages.base import Context, Counts, Source
 
 if TYPE_CHECKING:  # heavy: only the parent process needs them
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # heavy: only the parent process needs them
 _TASK_ROWS = 64  # images of one task: few enough that two workers end together, and that a crash costs little
 _NO_CONTENT = "0" * 16
 _SHORT_HASH = 16
+_WORTH_ANOTHER_LOOK = tuple(status for status in schema.RETRIABLE if status != "not_downloaded")
 
 
 def source_fingerprint(config: IngestConfig) -> Source:
@@ -37,6 +39,12 @@ def source_fingerprint(config: IngestConfig) -> Source:
 
     found = listing.list_source(config)
     return Source(listing.fingerprint(found, config.category_map), found)
+
+
+def check(config: IngestConfig, context: Context) -> None:
+    """Set the rows aside that a retry takes over, before the stage replaces them."""
+    if config.retry_failed:
+        retry.set_aside(context.run)
 
 
 def run(config: IngestConfig, context: Context) -> Counts:
@@ -62,6 +70,8 @@ def run(config: IngestConfig, context: Context) -> Counts:
     usable = statuses[schema.STATUS_OK]
     dropped = {status: num for status, num in sorted(statuses.items()) if status != schema.STATUS_OK}
     _check_bad(config, context, total, usable, dropped)
+    if (num := sum(dropped.get(status, 0) for status in _WORTH_ANOTHER_LOOK)) and not config.retry_failed:
+        context.note(f"--retry-failed looks again at {num} of these files, and at no others")
     return Counts(total=total, forwarded=usable, dropped=dropped)
 
 
@@ -94,27 +104,39 @@ def _write_images(listing: Listing, config: IngestConfig, context: Context) -> N
     ]
     limits = Limits(max_pixels=config.max_pixels, max_bytes=config.max_bytes, seconds=config.decode_seconds)
     inspect = partial(scan.inspect_all, root=listing.root, limits=limits)
-    tasks = (task for _, rows in todo for task in _tasks(rows))
+    before = retry.RowsBefore(context.run) if config.retry_failed else None
+    known: dict[int, list[Inspection | None]] = {}  # of the parts that are under way
+    num_known = 0
+
+    def tasks() -> Iterator[list[str | None]]:
+        nonlocal num_known
+        for index, rows in todo:
+            known[index] = [None] * rows.num_rows if before is None else before.of(rows)
+            num_known += rows.num_rows - known[index].count(None)
+            yield from _tasks(rows, known[index])
+
     with context.progress(total=records.num_rows, unit="images", label="decode") as bar:
         bar.advance(records.num_rows - sum(rows.num_rows for _, rows in todo))
-        inspected = _inspect(context.engine, inspect, tasks)
+        inspected = _inspect(context.engine, inspect, tasks())
         for index, rows in todo:
             found: list[Inspection | None] = []
             while len(found) < rows.num_rows:
                 batch = next(inspected)
                 found += batch
                 bar.advance(len(batch))
+            whole = [new or old for new, old in zip(found, known.pop(index), strict=True)]
             tables.write_part(
-                context.run, schema.IMAGES, index, _image_columns(rows, found), schema.IMAGES_TABLE
+                context.run, schema.IMAGES, index, _image_columns(rows, whole), schema.IMAGES_TABLE
             )
+    if num_known:
+        context.note(f"{num_known} of {records.num_rows} rows are taken over as they were")
 
 
-def _tasks(rows: pa.Table) -> Iterator[list[str | None]]:
+def _tasks(rows: pa.Table, known: list[Inspection | None]) -> Iterator[list[str | None]]:
+    uris, statuses = (rows.column(name).to_pylist() for name in (schema.URI, schema.STATUS))
     locations = [
-        uri if status is None else None
-        for uri, status in zip(
-            rows.column(schema.URI).to_pylist(), rows.column(schema.STATUS).to_pylist(), strict=True
-        )
+        uri if status is None and inspection is None else None
+        for uri, status, inspection in zip(uris, statuses, known, strict=True)
     ]
     for start in range(0, len(locations), _TASK_ROWS):
         yield locations[start : start + _TASK_ROWS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Protocol, TypeVar
 
 from webclean import schema
@@ -42,10 +43,15 @@ def ingest(
     config: IngestConfig, dedup: DedupConfig, context: Context, *, force: bool = False
 ) -> list[Outcome]:
     """Run ingest and dedup."""
-    return [
-        execute(BY_NAME["ingest"], config, context, force=force),
-        execute(BY_NAME["dedup"], dedup, context, force=force),
-    ]
+    from webclean.stages import retry
+
+    if force:
+        config = dataclasses.replace(config, retry_failed=False)
+    again = config.retry_failed and retry.is_wanted(context.run)
+    found = execute(BY_NAME["ingest"], config, context, force=force or again)
+    if config.retry_failed:
+        retry.forget(context.run)
+    return [found, execute(BY_NAME["dedup"], dedup, context, force=force)]
 
 
 def weight(settings: Builder, context: Context, *, force: bool = False, decide: bool = True) -> list[Outcome]:
