@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,26 @@ def test_public_names_are_these():
     assert sorted(webclean.__all__) == ["__version__", "load_manifest"]
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         webclean.nonsense  # noqa: B018
+
+
+def _calls(tree: ast.AST) -> Iterator[tuple[str, dict[str, object]]]:
+    """Each call's name and its keywords that are plain values."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            keywords = {
+                k.arg: k.value.value for k in node.keywords if k.arg and isinstance(k.value, ast.Constant)
+            }
+            yield ast.unparse(node.func), keywords
+
+
+def test_no_file_is_ever_run_as_code():
+    for path in sorted(Path(webclean.__file__).parent.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for name, keywords in _calls(tree):
+            where = f"{path}: {name}"
+            assert name not in ("eval", "exec", "os.system", "pickle.load", "pickle.loads"), where
+            assert name != "torch.load" or keywords.get("weights_only") is True, where
+            assert not keywords.get("allow_pickle") and not keywords.get("shell"), where
 
 
 @pytest.mark.slow

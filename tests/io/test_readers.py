@@ -105,6 +105,22 @@ def test_links_loops_pipes_and_runs(tmp_path):
     assert keys == ["away/o.jpg", "cat/1.jpg", "cat/broken.jpg"]
 
 
+def test_folders_nested_deeper_than_functions_may_call_themselves(tmp_path):
+    depth = 1200
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(os.open("1.jpg", os.O_CREAT, dir_fd=here))
+    os.close(here)
+    assert [r["source_key"] for r in _rows(tmp_path)] == ["d/" * depth + "1.jpg"]
+    (tmp_path / ("d/" * depth) / "1.jpg").unlink()
+    for level in range(depth, 0, -1):  # a test runner's own clean-up does not go so deep
+        os.rmdir(tmp_path / ("d/" * level))
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(ImagesNotFoundError, match="there is no"):
         _list(tmp_path / "absent")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from webclean.config import IngestConfig
 from webclean.io.readers import uris
@@ -35,44 +36,20 @@ def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
     """
     top = os.path.abspath(os.fsencode(path))
     name = uris.text_of_path(os.path.basename(top)) or "images"
-    yield from _walk(top, b"", name, (os.path.realpath(top),), found, config.allow_outside)
-
-
-def _walk(
-    top: bytes, rel: bytes, top_name: str, parents: tuple[bytes, ...], found: Found, allow_outside: bool
-) -> Iterator[Record]:
-    folder = os.path.join(top, rel) if rel else top
-    category = uris.text_of_path(rel) if rel else top_name
-    try:
-        with os.scandir(folder) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
-    except OSError:
-        found.skip("folders that cannot be read")
-        return
-    if any(entry.name == os.fsencode(LOG_FILE) for entry in entries) and rel:
-        found.skip("run folders")
-        return
-    for entry in entries:
-        child = os.path.join(rel, entry.name) if rel else entry.name
-        kind = kind_of_other(entry.name.decode("utf-8", "replace"))
-        if kind == HIDDEN:
-            found.skip(kind)
-        elif entry.is_dir(follow_symlinks=False):
-            yield from _walk(
-                top, child, top_name, (*parents, os.path.realpath(entry.path)), found, allow_outside
-            )
-        elif entry.is_symlink() and entry.is_dir():
-            real = os.path.realpath(entry.path)
-            outside = not _is_below(real, parents[0])
-            if outside and allow_outside and not any(_is_below(parent, real) for parent in parents):
-                yield from _walk(top, child, top_name, (*parents, real), found, allow_outside)
-            else:
-                found.skip("linked folders not followed")
-        elif not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
-            found.skip("pipes and devices")
-        elif kind is not None:
-            found.skip(kind)
-        else:
+    # A stack of its own: folders may be nested deeper than Python's functions may call themselves.
+    stack = [_Folder(b"", (os.path.realpath(top),), _entries(top, b"", found))]
+    while stack:
+        here = stack[-1]
+        entry = next(here.entries, None)
+        if entry is None:
+            stack.pop()
+            continue
+        child = os.path.join(here.rel, entry.name) if here.rel else entry.name
+        inner = _folder_to_enter(entry, here.parents, config.allow_outside)
+        if inner is not None:
+            stack.append(_Folder(child, (*here.parents, inner), _entries(top, child, found)))
+        elif _is_image(entry, found):
+            category = uris.text_of_path(here.rel) if here.rel else name
             yield Record(
                 source_key=uris.text_of_path(child),
                 uri=uris.of_path(os.path.join(top, child)),
@@ -96,6 +73,67 @@ def walk(path: str) -> Iterator[tuple[str, str, list[str]]]:
         folders[:] = sorted(n for n in folders if not n.startswith(".") and not is_run(os.path.join(top, n)))
         rel = os.path.relpath(top, path)
         yield top, "" if rel == os.curdir else uris.text_of_path(rel), sorted(names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder that is being listed: its path below the top, the real paths down to it, what it holds yet."""
+
+    rel: bytes
+    parents: tuple[bytes, ...]
+    entries: Iterator[os.DirEntry[bytes]]
+
+
+def _entries(top: bytes, rel: bytes, found: Found) -> Iterator[os.DirEntry[bytes]]:
+    """What a folder holds, by name; nothing of one that cannot be read or is a run folder."""
+    try:
+        with os.scandir(os.path.join(top, rel) if rel else top) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except OSError:
+        found.skip("folders that cannot be read")
+        return iter(())
+    if rel and any(entry.name == os.fsencode(LOG_FILE) for entry in entries):
+        found.skip("run folders")
+        return iter(())
+    return iter(entries)
+
+
+def _folder_to_enter(
+    entry: os.DirEntry[bytes], parents: tuple[bytes, ...], allow_outside: bool
+) -> bytes | None:
+    """The real path of an entry that is a folder to be listed, None for any other entry."""
+    if _other_kind(entry) == HIDDEN or not _leads_to_folder(entry):
+        return None
+    if not entry.is_symlink():
+        return os.path.join(parents[-1], entry.name)
+    real = os.path.realpath(entry.path)
+    outside = not _is_below(real, parents[0])
+    if outside and allow_outside and not any(_is_below(parent, real) for parent in parents):
+        return real
+    return None
+
+
+def _is_image(entry: os.DirEntry[bytes], found: Found) -> bool:
+    """Whether an entry that is not entered is a record; counts it where it is none."""
+    kind = _other_kind(entry)
+    if kind != HIDDEN and _leads_to_folder(entry):
+        kind = "linked folders not followed"
+    elif kind != HIDDEN and not entry.is_symlink() and not entry.is_file(follow_symlinks=False):
+        kind = "pipes and devices"
+    if kind is not None:
+        found.skip(kind)
+    return kind is None
+
+
+def _other_kind(entry: os.DirEntry[bytes]) -> str | None:
+    return kind_of_other(entry.name.decode("utf-8", "replace"))
+
+
+def _leads_to_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle: reading the row says so
+        return False
 
 
 def _is_below(path: bytes, folder: bytes) -> bool:
