@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from webclean.config import IngestConfig
 from webclean.io.readers import uris
@@ -69,10 +70,20 @@ def walk(path: str) -> Iterator[tuple[str, str, list[str]]]:
 
     Hidden folders, run folders and links to folders are left out.
     """
-    for top, folders, names in os.walk(path):
-        folders[:] = sorted(n for n in folders if not n.startswith(".") and not is_run(os.path.join(top, n)))
-        rel = os.path.relpath(top, path)
-        yield top, "" if rel == os.curdir else uris.text_of_path(rel), sorted(names)
+    # Not os.walk: it calls itself for each level, and folders may be nested deeper than that goes.
+    stack = [(path, "")]
+    while stack:
+        top, rel = stack.pop()
+        try:
+            with os.scandir(top) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError:
+            continue
+        folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+        inner = [entry.path for entry in folders if not entry.name.startswith(".") and not is_run(entry.path)]
+        is_folder = {entry.name for entry in folders}
+        yield top, rel, [e.name for e in entries if e.name not in is_folder and not _leads_to_folder(e)]
+        stack += [(child, uris.text_of_path(os.path.relpath(child, path))) for child in reversed(inner)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +140,7 @@ def _other_kind(entry: os.DirEntry[bytes]) -> str | None:
     return kind_of_other(entry.name.decode("utf-8", "replace"))
 
 
-def _leads_to_folder(entry: os.DirEntry[bytes]) -> bool:
+def _leads_to_folder(entry: os.DirEntry[Any]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # links in a circle: reading the row says so
