@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from webclean import schema
@@ -41,6 +41,8 @@ def match(
     where: str,
     labels: Sequence[str] = (),
     category_needed: bool = True,
+    known: Mapping[str, str] | None = None,
+    has_paths: bool = True,
 ) -> dict[str, str]:
     """Field -> column, from the flags first and from the table of names for the rest.
 
@@ -54,23 +56,26 @@ def match(
         where: the manifest, for messages.
         labels: columns that the table itself calls labels.
         category_needed: whether there has to be a label.
+        known: field -> column, where the layout says what a column is; a flag overrules it.
+        has_paths: False where the layout itself says where the images are: no column is a path.
 
     Raises:
         ConfigError: two columns could be the label.
         ColumnMissingError: a named column is not there, or none could be the path or the label.
     """
-    chosen: dict[str, str] = {}
-    for field in NAMES:
+    fields = [field for field in NAMES if has_paths or field != PATH]
+    chosen: dict[str, str] = dict(known or {})
+    for field in fields:
         wanted = getattr(config, f"{field}_column")
         if wanted is None:
             continue
         chosen[field] = _named(wanted, columns, where)
     free = [c for c in columns if c not in chosen.values() and c != bytes_column]
     plain = {_plain(column): column for column in reversed(free)}
-    for field, names in NAMES.items():
+    for field in fields:
         if field in chosen:
             continue
-        found = [plain[name] for name in names if name in plain]
+        found = [plain[name] for name in NAMES[field] if name in plain]
         if field == schema.CATEGORY and len(found) != 1:
             called = [label for label in labels if label in (found or free)]
             found = called if len(called) == 1 else found
@@ -84,7 +89,7 @@ def match(
             chosen[field] = found[0]
     if schema.CATEGORY not in chosen and schema.QUERY in chosen:
         chosen[schema.CATEGORY] = chosen[schema.QUERY]
-    _require(chosen, PATH, bytes_column is not None, columns, where, "path")
+    _require(chosen, PATH, bytes_column is not None or not has_paths, columns, where, "path")
     _require(chosen, schema.CATEGORY, not category_needed, columns, where, "category")
     return chosen
 

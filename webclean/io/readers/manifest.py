@@ -20,7 +20,8 @@ from webclean.errors import ArtifactInvalidError, ColumnMissingError, ConfigErro
 from webclean.io.readers import columns, uris
 from webclean.io.readers.columnar import KINDS as COLUMNAR_KINDS
 from webclean.io.readers.columnar import BadRow, Columnar, Row
-from webclean.io.readers.records import RANK_FROM_MANIFEST, Found, Record, extra_text
+from webclean.io.readers.fields import Fields
+from webclean.io.readers.records import Found, Record, extra_text
 
 ENDINGS: Final = {
     ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet",
@@ -29,7 +30,6 @@ KINDS: Final = ("csv", "jsonl", "parquet")
 _STEM: Final = "manifest"
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _BAD_ROW: Final = BadRow("the row of the manifest cannot be read")
-_TEXT_FIELDS: Final = (schema.TITLE, schema.DESCRIPTION, schema.ALT_TEXT, schema.SOURCE, schema.PAGE_URL)
 _Rows = Iterator[tuple[int, Row | BadRow]]
 
 
@@ -149,8 +149,7 @@ class _Maker:
         name: str | None,
         complete: Callable[[Record, dict[str, Any]], None] | None,
     ) -> None:
-        self._chosen = chosen
-        self._extra = sorted(set(head.names) - set(chosen.values()) - {head.bytes_column})
+        self._fields = Fields(chosen, not_extra=(head.bytes_column,))
         self._bytes_column = head.bytes_column
         self._named_column = head.named_column
         self._complete = complete
@@ -173,22 +172,10 @@ class _Maker:
                 key, uris.of_row(self._manifest_uri, number), "", "", posixpath.basename(key),
                 status="unreadable", error=row.error,
             )  # fmt: skip
-        get = {field: row.get(column) for field, column in self._chosen.items()}
-        category = (columns.text(get.get(schema.CATEGORY)) or "").strip()
-        query = (columns.text(get.get(schema.QUERY)) or category).strip()
-        rank = columns.whole_number(get.get(schema.RANK))
-        extra = {name: row[name] for name in self._extra if row.get(name) not in (None, "")}
-        if row.get(None):
-            extra[""] = row[None]  # cells beyond the header
-        record = Record(
-            key, "", category, query, posixpath.basename(key),
-            rank=rank,
-            rank_source=None if rank is None else RANK_FROM_MANIFEST,
-            tags=columns.tags(get.get(schema.TAGS)),
-        )  # fmt: skip
-        for field in _TEXT_FIELDS:
-            setattr(record, field, columns.text(get.get(field)))
-        self._place(record, number, get.get(columns.PATH), row)
+        record = Record(key, "", "", "", posixpath.basename(key))
+        self._fields.describe(record, row)
+        extra = self._fields.extra(row)
+        self._place(record, number, self._fields.value(columns.PATH, row), row)
         if self._complete is not None:
             self._complete(record, extra)
         record.extra = extra_text(extra)

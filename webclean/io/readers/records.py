@@ -15,6 +15,7 @@ from webclean import schema
 from webclean.io import tables
 
 _BATCH = 8192
+_NAMED = 5  # files that a note names
 _LISTED_COLUMNS = (
     schema.SOURCE_KEY, schema.URI, schema.CATEGORY, schema.QUERY, schema.RANK, schema.RANK_SOURCE, schema.TITLE,
     schema.DESCRIPTION, schema.TAGS, schema.ALT_TEXT, schema.SOURCE, schema.PAGE_URL, schema.FILE_NAME,
@@ -96,6 +97,25 @@ class Found:
     def skip(self, kind: str, num: int = 1) -> None:
         """Count something that is not an image: a sidecar, a hidden file, a linked folder."""
         self.skipped[kind] = self.skipped.get(kind, 0) + num
+
+
+class Named:
+    """What is odd about which files, for a sentence of `Found.notes` on each kind."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[str]] = {}
+
+    def add(self, what: str, name: str) -> None:
+        """Remember a file; `what` goes on from "3 "."""
+        self._names.setdefault(what, []).append(name)
+
+    def notes(self) -> list[str]:
+        """The sentences, in the order in which their kinds were first met."""
+        return [
+            f"{len(names)} {what}: {', '.join(names[:_NAMED])}"
+            + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+            for what, names in self._names.items()
+        ]
 
 
 def extra_text(values: Mapping[str, Any]) -> str | None:
