@@ -212,6 +212,12 @@ def test_parquet_with_bytes(tmp_path, struct):
     assert lost[0]["status"] == (None if struct else "missing")
 
 
+def test_the_short_ending_of_parquet(tmp_path):
+    path = tmp_path / "train.pq"
+    pq.write_table(pa.table({"image": [b"0", b"1"], "label": ["x", "y"]}), path)
+    assert [(r["category"], uris.read_bytes(r["uri"])) for r in _rows(path)] == [("x", b"0"), ("y", b"1")]
+
+
 def test_a_bytes_column_can_be_chosen(tmp_path):
     path = tmp_path / "two.parquet"
     pq.write_table(pa.table({"small": [b"s"], "large": [b"l"], "label": ["x"]}), path)

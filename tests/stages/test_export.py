@@ -2,17 +2,22 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from archived import write_tar, write_zip
 from exported_run import Row, picture, write_run
+from PIL import Image
 
-from webclean import schema
+from webclean import load_manifest, schema
 from webclean.cli.app import main
 from webclean.config import ExportConfig
 from webclean.errors import ArtifactInvalidError, ArtifactMissingError, ConfigError, DataError
@@ -281,23 +286,47 @@ def test_out_where_nothing_can_be_written(context, tmp_path, capsys):
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_images_in_a_table_can_be_copied_not_linked(tmp_path):
-    pictures = [{"bytes": picture(i), "label": "cat"} for i in range(7)]
-    (tmp_path / "crawl").mkdir()
-    pq.write_table(pa.Table.from_pylist(pictures), tmp_path / "crawl/t.parquet")
-    context = write_run(tmp_path, [Row(f"{i}.jpg", "cat", 0.9, data=picture(i)) for i in range(7)])
-    images = tables.read(context.run, schema.IMAGES, schema.IMAGES_TABLE)
-    where = uris.of_path(tmp_path / "crawl/t.parquet")
-    rows = images.to_pydict() | {schema.URI: [uris.of_row(where, i, "bytes") for i in range(7)]}
+def packed(folder: Path, holder: str, images: list[bytes]) -> list[str]:
+    """Put the images into one file, and say where each is."""
+    folder.mkdir()
+    named = [(f"{i}#.jpg", data) for i, data in enumerate(images)]
+    if holder == "table":
+        table = pa.Table.from_pylist([{"bytes": data, "label": "cat"} for data in images])
+        pq.write_table(table, folder / "t.parquet")
+        return [uris.of_row(uris.of_path(folder / "t.parquet"), i, "bytes") for i in range(len(images))]
+    if holder == "zip":
+        where = uris.of_path(write_zip(folder / "t.zip", named))
+        return [uris.of_member(where, name) for name, _ in named]
+    where = uris.of_path(write_tar(folder / "t.tar", named))
+    with tarfile.open(folder / "t.tar") as tar:
+        return [uris.of_span(where, member.offset_data, member.size) for member in tar]
+
+
+@pytest.mark.parametrize("holder", ["table", "tar", "zip"])
+def test_images_in_another_file_can_be_copied_not_linked(tmp_path, holder):
+    images = [picture(i) for i in range(7)]
+    context = write_run(tmp_path, [Row(f"{i}.jpg", "cat", 0.9, data=data) for i, data in enumerate(images)])
+    locations = packed(tmp_path / "crawl", holder, images)
+    rows = tables.read(context.run, schema.IMAGES, schema.IMAGES_TABLE).to_pydict() | {schema.URI: locations}
     context.run.remove(schema.IMAGES)
     tables.write_part(context.run, schema.IMAGES, 0, rows, schema.IMAGES_TABLE)
     (tmp_path / "run/images/run.json").write_text(json.dumps({}))
-    with pytest.raises(ArtifactInvalidError, match="7 of 7 images") as caught:
-        export.run(ExportConfig(images="symlink"), context, tmp_path / "out", force=True)
-    assert str(caught.value).count("only a file of its own can be linked") == 1
-    assert "0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg and 2 more: it lies in" in str(caught.value)
-    assert caught.value.hint == "add --images copy"
-    export.run(ExportConfig(images="copy"), context, tmp_path / "out", force=True)
+    for link in ("symlink", "hardlink"):
+        with pytest.raises(ArtifactInvalidError, match="7 of 7 images") as caught:
+            export.run(ExportConfig(images=link), context, tmp_path / "out", force=True)
+        assert str(caught.value).count("only a file of its own can be linked") == 1
+        assert "0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg and 2 more: it lies in" in str(caught.value)
+        assert caught.value.hint == "add --images copy"
+    with pytest.raises(ConfigError, match="which the export reads"):
+        export.run(ExportConfig(overwrite=True), context, tmp_path / "crawl", force=True)
+    export.run(ExportConfig(), context, tmp_path / "out", force=True)
+    assert [(tmp_path / f"out/cat/{i}.jpg").read_bytes() for i in range(7)] == images
+    for config in (ExportConfig(to="csv"), ExportConfig(to="parquet", embed=True)):
+        export.run(config, context, tmp_path / "out", force=True)
+        data = load_manifest(tmp_path / "out")
+        for i, original in enumerate(images):
+            shown = np.asarray(Image.open(io.BytesIO(original)))
+            assert np.array_equal(np.asarray(data[i][0]), shown)
 
 
 def test_nothing_to_export_is_said(tmp_path):

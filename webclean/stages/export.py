@@ -160,9 +160,7 @@ def _read_folders(run: RunDir) -> tuple[Path, ...]:
         found[str(run_folder)] = None
     for part in tables.iter_parts(run, schema.IMAGES, schema.IMAGES_TABLE, (schema.URI,)):
         for uri in part.column(schema.URI).to_pylist():
-            # A row of a Parquet file has no path of its own; the file has.
-            path = uris.local_path(uri) or (uris.local_path(uri.rpartition("#")[0]) if "#" in uri else None)
-            if path is not None:
+            if (path := uris.container_path(uri)) is not None:
                 found[str(path.parent)] = None
     return tuple(Path(path) for path in found)
 

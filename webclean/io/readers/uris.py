@@ -6,6 +6,8 @@ s3://bucket/crawl/cats/1.jpg      anything that fsspec opens
 /data/crawl/train.parquet#17      row 17 (0-based) of a Parquet file, its one column of image bytes
 /data/crawl/train.parquet#17:img  the same, the column named
 /data/saved/data-00000.arrow#17   row 17 of an Arrow file, as Parquet's
+/data/crawl/00000.tar#1536+48211  48,211 bytes of a tar from byte 1,536 on
+/data/crawl.zip#cats/1.jpg        a member of a zip, by its name
 """
 
 from __future__ import annotations
@@ -18,17 +20,22 @@ import stat
 import urllib.parse
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from webclean.errors import ColumnMissingError
 from webclean.io import stores
-from webclean.io.readers import arrow_rows
+from webclean.io.readers import archives, arrow_rows
 
 if TYPE_CHECKING:  # a worker that reads plain files starts without it
     import pyarrow as pa
 
-_ROW: Final = re.compile(
-    r"(?s)(?P<file>.+\.(?:parquet|arrow))#(?P<row>\d+)(?::(?P<column>.+))?\Z", re.IGNORECASE
+_INSIDE: Final = re.compile(
+    r"""(?P<file>.+?\.(?:
+        (?:parquet|pq|arrow) (?=\#(?P<row>\d+)(?::(?P<column>.+))?\Z)
+        | tar (?=\#(?P<offset>\d+)\+(?P<length>\d+)\Z)
+        | zip (?=\#(?P<member>.+)\Z)
+    ))\#""",
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
 _REMOTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _CACHED_ROW_GROUPS: Final = 2
@@ -48,7 +55,7 @@ def of_path(path: str | bytes) -> str:
     """The uri of a local file, made absolute."""
     raw = os.path.abspath(os.fsencode(path))
     text = text_of_path(raw)
-    if text.encode() != raw or _ROW.match(text):
+    if text.encode() != raw or _INSIDE.match(text):
         return "file://" + urllib.parse.quote_from_bytes(raw)
     return text
 
@@ -58,6 +65,21 @@ def of_row(file_uri: str, row: int, column: str | None = None) -> str:
     return f"{file_uri}#{row}" + (f":{column}" if column is not None else "")
 
 
+def of_span(file_uri: str, offset: int, length: int) -> str:
+    """The uri of so many bytes of a tar from `offset` on."""
+    return f"{file_uri}#{offset}+{length}"
+
+
+def of_member(file_uri: str, name: str) -> str:
+    """The uri of a member of a zip, by its name there."""
+    return f"{file_uri}#{name}"
+
+
+def of_source(path: str) -> str:
+    """The uri of what a reader lists: a local path, or a URL, which it is already."""
+    return path if is_remote(path) else of_path(path)
+
+
 def is_remote(uri: str) -> bool:
     """Whether a uri or SOURCE needs fsspec."""
     return bool(_REMOTE.match(uri)) and not uri.startswith("file://")
@@ -65,9 +87,19 @@ def is_remote(uri: str) -> bool:
 
 def local_path(uri: str) -> Path | None:
     """The image's own file on this machine, None where it is remote or inside another file."""
-    if _ROW.match(uri) or is_remote(uri):
-        return None
-    return Path(os.fsdecode(_raw_path(uri)))
+    return None if _INSIDE.match(uri) else container_path(uri)
+
+
+def container(uri: str) -> str:
+    """The uri of the file that the image lies in: a table, an archive, or its own."""
+    inside = _INSIDE.match(uri)
+    return inside["file"] if inside else uri
+
+
+def container_path(uri: str) -> Path | None:
+    """The file on this machine that the image lies in, or that it is; None where it is remote."""
+    file_uri = container(uri)
+    return None if is_remote(file_uri) else Path(os.fsdecode(_raw_path(file_uri)))
 
 
 def _raw_path(uri: str) -> bytes:
@@ -89,12 +121,15 @@ def read_bytes(uri: str, *, max_bytes: int | None = None) -> bytes:
         OSError: it cannot be read, or is no regular file.
         ColumnMissingError: a Parquet or Arrow file has no column of image bytes, or more than one.
     """
-    row = _ROW.match(uri)
-    if row:
-        value = _row_bytes(row["file"], int(row["row"]), row["column"])
-        if max_bytes is not None and len(value) > max_bytes:
-            raise TooManyBytesError(len(value), max_bytes)
+    inside = _INSIDE.match(uri)
+    if inside and inside["row"]:
+        value = _row_bytes(inside["file"], int(inside["row"]), inside["column"])
+        _refuse_more(len(value), max_bytes)
         return value
+    if inside and inside["offset"]:
+        return _read_span(inside["file"], int(inside["offset"]), int(inside["length"]), max_bytes)
+    if inside:
+        return _read_member(inside["file"], inside["member"], max_bytes)
     if is_remote(uri):
         return _read_remote(uri, max_bytes)
     return read_file(_raw_path(uri), max_bytes=max_bytes)
@@ -108,32 +143,84 @@ class TooManyBytesError(OSError):
         self.nbytes = nbytes
 
 
+def _refuse_more(nbytes: int, max_bytes: int | None) -> None:
+    if max_bytes is not None and nbytes > max_bytes:
+        raise TooManyBytesError(nbytes, max_bytes)
+
+
 def read_file(path: bytes | str, *, max_bytes: int | None = None) -> bytes:
     """A regular file's bytes; a pipe or device is refused without waiting for it.
 
     Raises:
         TooManyBytesError, FileNotFoundError, OSError: as `read_bytes`.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    with open(descriptor, "rb", buffering=0) as file:
-        status = os.fstat(file.fileno())
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, "is a folder")
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "is not a regular file")
-        if max_bytes is not None and status.st_size > max_bytes:
-            raise TooManyBytesError(status.st_size, max_bytes)
+    with _open_regular(path) as file:
+        _refuse_more(os.fstat(file.fileno()).st_size, max_bytes)
         return file.read()
+
+
+def _open_regular(path: bytes | str) -> BinaryIO:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder")
+    raise OSError(errno.EINVAL, "is not a regular file")
+
+
+def open_binary(uri: str) -> BinaryIO:
+    """The file of a uri, seekable: a regular file of this machine, or what fsspec opens.
+
+    Raises:
+        FileNotFoundError, OSError: as `read_bytes`.
+    """
+    if is_remote(uri):
+        filesystem, path = stores.open_store(uri)
+        return cast(BinaryIO, filesystem.open(path, "rb"))
+    return _open_regular(_raw_path(uri))
 
 
 def _read_remote(uri: str, max_bytes: int | None) -> bytes:
     filesystem, path = stores.open_store(uri)
     if max_bytes is not None:
         size = filesystem.size(path)
-        if size is not None and size > max_bytes:
-            raise TooManyBytesError(size, max_bytes)
+        if size is not None:
+            _refuse_more(size, max_bytes)
     data: bytes = filesystem.cat_file(path)
     return data
+
+
+def _read_span(file_uri: str, offset: int, length: int, max_bytes: int | None) -> bytes:
+    _refuse_more(length, max_bytes)
+    if is_remote(file_uri):
+        filesystem, path = stores.open_store(file_uri)
+        data: bytes = filesystem.cat_file(path, start=offset, end=offset + length) if length else b""
+    else:
+        with _open_regular(_raw_path(file_uri)) as file:
+            file.seek(offset)
+            data = file.read(length)
+    if len(data) < length:
+        raise OSError(errno.EIO, f"the archive ends after {len(data)} of its {length} bytes")
+    return data
+
+
+def _read_member(file_uri: str, name: str, max_bytes: int | None) -> bytes:
+    # An open zip holds its list of members and a place in its file: neither outlives a change of the zip,
+    # nor may processes share it.
+    state = None
+    if not is_remote(file_uri):
+        status = os.stat(_raw_path(file_uri))
+        state = (status.st_ino, status.st_size, status.st_mtime_ns)
+    opened = _zip(file_uri, state, os.getpid())
+    _refuse_more(opened.size(name), max_bytes)
+    return opened.read(name)
+
+
+@lru_cache(maxsize=2)
+def _zip(file_uri: str, state: tuple[int, ...] | None, process: int) -> archives.Zip:
+    return archives.Zip(open_binary(file_uri))
 
 
 def bytes_column(schema: pa.Schema, wanted: str | None, where: str) -> str | None:
