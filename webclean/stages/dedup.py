@@ -178,7 +178,8 @@ def _against(
     """Row -> the nearest copy in the test set: equal bytes first, then correlation, then its key."""
     from webclean.io import scan
 
-    uris = test.records.column(schema.URI).to_pylist()
+    columns = (test.records.column(name).to_pylist() for name in (schema.URI, schema.STATUS))
+    uris = [uri if status is None else None for uri, status in zip(*columns, strict=True)]
     keys = test.records.column(schema.SOURCE_KEY).to_pylist()
     inspect = partial(scan.inspect_all, root=test.root, limits=Limits())
     tasks = [uris[start : start + _TASK_ROWS] for start in range(0, len(uris), _TASK_ROWS)]
