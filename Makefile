@@ -8,8 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo
+PEERS := .venv-peers
 
-.PHONY: setup demo test lint format golden clean
+.PHONY: setup demo test lint format golden peers clean
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -47,5 +48,14 @@ format: setup
 golden: setup
 	$(BIN)/python tests/golden/regenerate.py
 
+# Programs whose output is read here and whose pins would fight ours; tests that run them skip without.
+peers: $(PEERS)/.ready
+
+$(PEERS)/.ready: Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || { echo "img2dataset needs Python 3.11 or 3.12: make peers PYTHON=..."; exit 4; }
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check -q 'img2dataset==1.47.*'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
