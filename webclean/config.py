@@ -241,7 +241,8 @@ class IngestConfig(StageConfig):
 
     source: str = knob(
         "",
-        "Folder tree, known data set, or CSV, JSONL or Parquet manifest: a local path or an fsspec URL.",
+        "Folder tree, archive, known data set, img2dataset's output, or CSV, JSONL or Parquet manifest: a local path "
+        "or an fsspec URL.",
         flag="",
     )
     format: str = knob(
@@ -250,7 +251,7 @@ class IngestConfig(StageConfig):
         "set or what the folder holds, else the tree.",
         choices=(
             *("auto", "folder", "csv", "jsonl", "parquet", "webvision", "clothing1m", "food101n"),
-            *("huggingface", "imagefolder", "downloads"),
+            *("img2dataset", "webdataset", "zip", "huggingface", "imagefolder", "downloads"),
         ),
     )
     image_root: str | None = knob(
@@ -270,7 +271,8 @@ class IngestConfig(StageConfig):
     source_column: str | None = knob(None, "Column with the search engine or site.")
     page_url_column: str | None = knob(None, "Column with the address of the page.")
     bytes_column: str | None = knob(
-        None, "Parquet column with the image's bytes: binary or struct{bytes, path}."
+        None,
+        "Parquet column with the image's bytes, binary or struct{bytes, path}; of WebDataset the ending of the images.",
     )
     category_map: str | None = knob(
         None, "CSV, TSV or JSON of `from,to`: renames and merges categories; an empty `to` excludes them."

@@ -14,7 +14,10 @@ from webclean.config import DedupConfig, IngestConfig
 @configurable(IngestConfig, DedupConfig)
 def ingest(
     source: Annotated[
-        str, typer.Argument(help="Folder tree, known data set, or CSV, JSONL or Parquet manifest.")
+        str,
+        typer.Argument(
+            help="Folder tree, archive, known data set, img2dataset's output, or CSV, JSONL or Parquet manifest."
+        ),
     ],
     run: Annotated[str, typer.Argument(help="Run folder to write: a local path or an fsspec URL.")],
     *,

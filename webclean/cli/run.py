@@ -28,7 +28,10 @@ from webclean.config import (
 )
 def run(
     source: Annotated[
-        str, typer.Argument(help="Folder tree, known data set, or CSV, JSONL or Parquet manifest.")
+        str,
+        typer.Argument(
+            help="Folder tree, archive, known data set, img2dataset's output, or CSV, JSONL or Parquet manifest."
+        ),
     ],
     run: Annotated[str, typer.Argument(help="Run folder to write.")],
     train: Annotated[bool, typer.Option(help="Train a model after weighting.")] = True,

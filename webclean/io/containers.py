@@ -71,6 +71,15 @@ def starts_as(data: bytes) -> str | None:
     return next((name for pattern, name in _SIGNATURES if pattern.match(data[:64])), None)
 
 
+def is_signed(head: bytes) -> bool:
+    """Whether a file that begins so is an image of a format that is known, decoded here or not.
+
+    Args:
+        head: the first bytes; 64 are enough for every format but SVG.
+    """
+    return starts_as(head) is not None or without_decoder(head) is not None
+
+
 def is_text(data: bytes) -> bool:
     """Whether a file begins as a text does: without control characters other than white space."""
     head = data[:_HEAD]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from webclean.errors import ConfigError, DataError, DependencyMissingError, WebcleanError
+
+_VERSIONS: Final = ("ETag", "etag", "md5Hash", "LastModified", "updated", "mtime", "created")
 
 
 def open_store(url: str) -> tuple[Any, str]:
@@ -28,6 +30,26 @@ def open_store(url: str) -> tuple[Any, str]:
     except ValueError as error:
         raise ConfigError(f"{url} cannot be opened: {error}") from error
     return filesystem, str(path)
+
+
+def version(entry: dict[str, Any]) -> str:
+    """An object's name, its size, and what its store tells of its version, from the store's own entry for it."""
+    versions = [str(entry.get(key)) for key in _VERSIONS if entry.get(key) is not None]
+    return "\0".join([str(entry["name"]), str(entry.get("size")), *versions])
+
+
+def version_of(url: str) -> str:
+    """The `version` of the object that a URL names.
+
+    Raises:
+        DataError: there is none, or the store cannot be reached or refuses.
+    """
+    filesystem, path = open_store(url)
+    try:
+        with said(url):
+            return version(filesystem.info(path))
+    except FileNotFoundError as error:
+        raise DataError(f"there is no {url}", hint="check the address") from error
 
 
 @contextlib.contextmanager

@@ -17,10 +17,13 @@ from webclean.io.readers import (
     food101n,
     huggingface,
     imagefolder,
+    img2dataset,
     manifest,
     remote_folder,
     uris,
+    webdataset,
     webvision,
+    zipped,
 )
 from webclean.io.readers.records import Found, Record
 
@@ -39,6 +42,7 @@ class Format:
         read: what `find` gave -> its records; counts everything else in `Found` and names there the
             tables it read.
         is_file: whether a file of any ending may be read as this, when it is named.
+        archive: ending of the one file that may be all of this layout; such a file is also read from a URL.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Format:
     find: Callable[[str], str | None]
     read: Callable[[str, IngestConfig, Found], Iterator[Record]]
     is_file: bool = False
+    archive: str | None = None
 
 
 def _manifest(kind: str, ending: str) -> Format:
@@ -80,6 +85,20 @@ FORMATS: Final = (
         food101n.find,
         food101n.read,
     ),
+    Format(
+        "img2dataset",
+        "a folder with 00000_stats.json beside 00000.parquet or 00000.tar",
+        img2dataset.find,
+        img2dataset.read,
+    ),
+    Format(
+        "webdataset",
+        "a file *.tar, or a folder of nothing but such files and the texts beside them",
+        webdataset.find,
+        webdataset.read,
+        archive=webdataset.ENDING,
+    ),
+    Format("zip", "a file *.zip", zipped.find, zipped.read, archive=zipped.ENDING),
     Format(
         "huggingface",
         "a folder that save_to_disk of datasets wrote, one of its *.arrow files, or a folder of Parquet"
@@ -149,12 +168,15 @@ def _guess(path: str) -> tuple[Format, str]:
 
 
 def _remote(source: str, name: str) -> tuple[Format, str]:
-    """A manifest by its ending, else the folder's one manifest.*, else the tree of folders."""
+    """A manifest or archive by its ending, else the folder's one manifest.*, else the tree of folders."""
     forms = {form.name: form for form in FORMATS}
     if name == AUTO and (kind := manifest.kind_of(source)):
         return forms[kind], source
     if name in manifest.KINDS and manifest.kind_of(source):
         return forms[name], source
+    for form in FORMATS:
+        if form.archive and name in (AUTO, form.name) and source.lower().endswith(form.archive):
+            return form, source
     if name not in (*manifest.KINDS, _FOLDER, AUTO):
         raise ConfigError(
             f"{source}: the format {name} is read from local disks only",

@@ -58,6 +58,8 @@ def list_source(config: IngestConfig) -> Listing:
         empty = "the folder is empty"
         if form.name in manifest.KINDS:
             empty = "the manifest has no rows"
+        elif form.archive is not None and path.lower().endswith(form.archive):
+            empty = "the archive has no members"
         elif found.tables:
             empty = "the lists name no image"
         elif uris.is_remote(path):
@@ -91,16 +93,15 @@ def fingerprint(listing: Listing, category_map: str | None) -> str:
     with pa.ipc.new_stream(sink, RECORD_SCHEMA) as writer:
         writer.write_table(listing.records)
     sha.update(sink.getvalue())
-    tables = set(listing.found.tables)
+    tables = {name for name in listing.found.tables if not uris.is_remote(name)}
     for uri in listing.records.column(schema.URI).to_pylist():
         path = uris.local_path(uri)
         if path is not None:
             sha.update(_stat(os.fspath(path)))
-        elif "#" in uri:
-            tables.add(uri.rsplit("#", 1)[0])
+        elif (holder := uris.container_path(uri)) is not None:
+            tables.add(os.fspath(holder))
     for name in sorted(tables):
-        if not uris.is_remote(name):
-            sha.update(_stat(name))
+        sha.update(_stat(name))
     sha.update(listing.found.stamps)
     sha.update(json.dumps(sorted(listing.found.skipped.items())).encode())
     return sha.hexdigest()

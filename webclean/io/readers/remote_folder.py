@@ -13,7 +13,6 @@ from webclean.io.readers import folder
 from webclean.io.readers.records import Found, Record
 
 _WEB: Final = ("http", "https")
-_VERSIONS: Final = ("ETag", "etag", "md5Hash", "LastModified", "updated", "mtime", "created")
 
 
 def names(url: str) -> list[str]:
@@ -49,8 +48,7 @@ def _walk(filesystem: Any, folder_path: str, rel: str, top: str, found: Found) -
         elif kind is not None:
             found.skip(kind)
         else:
-            versions = [str(entry.get(key)) for key in _VERSIONS if entry.get(key) is not None]
-            found.stamp("\0".join([entry["name"], str(entry.get("size")), *versions]))
+            found.stamp(stores.version(entry))
             category = rel or top
             yield Record(
                 source_key=child,

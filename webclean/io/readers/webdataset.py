@@ -1,0 +1,318 @@
+"""WebDataset: tar shards whose members of one key (their name up to the first dot) make a sample.
+
+An image member is a record; `.cls`, `.txt`, `.caption` and `.json` members of its sample are its label,
+caption and metadata. A tar of a folder tree is read the same way: there the folder is the category.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Final
+
+from webclean import schema
+from webclean.config import IngestConfig
+from webclean.io import containers, scan, stores
+from webclean.io.readers import archives, columns, names, uris
+from webclean.io.readers.archives import Damage, Skip, TarMember
+from webclean.io.readers.fields import Fields
+from webclean.io.readers.folder import HIDDEN, SIDECARS
+from webclean.io.readers.records import Found, Named, Record, extra_text
+
+ENDING: Final = ".tar"
+CLASS: Final = "cls"
+CAPTIONS: Final = ("txt", "caption")
+METADATA: Final = "json"
+_TEXTS: Final = (CLASS, *CAPTIONS, METADATA)
+_COMPRESSED: Final = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+_BESIDE_ENDINGS: Final = (".idx", ".index", ".md5", ".sha1", ".sha256", ".log", ".done")
+_BESIDE_NAMES: Final = ("readme", "license", "copying", "md5sums", "sha1sums", "sha256sums", "_success")
+_LEVELS: Final = 2  # of folders that shards may lie in: data/train/00000.tar
+_OWN_MEMBER: Final = re.compile(r"__[^/]*__(/|\Z)")  # the writer's own, which webdataset leaves out too
+_LONGEST_TEXT: Final = 1 << 20
+_HEAD: Final = 1024
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file of this name is a tar, plain or compressed."""
+    return name.lower().endswith((ENDING, *_COMPRESSED))
+
+
+def find(path: str) -> str | None:
+    """The path, where it is a tar or a folder of nothing but tars and the texts beside them."""
+    if os.path.isdir(path):
+        return path if _count_shards(path, _LEVELS) else None
+    return path if is_shard(path) else None
+
+
+def _count_shards(folder: str, levels: int) -> int | None:
+    """Tars in a folder and those below it, None as soon as anything else shows up."""
+    count = 0
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name.lower()
+                if names.is_hidden(name):
+                    continue
+                if entry.is_dir():
+                    below = _count_shards(entry.path, levels - 1) if levels > 0 else None
+                    if below is None:
+                        return None
+                    count += below
+                elif is_shard(name):
+                    count += 1
+                elif not (names.is_sidecar(name) or name.endswith(_BESIDE_ENDINGS) or name in _BESIDE_NAMES):
+                    return None
+    except OSError:
+        return None
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image member of a tar.
+
+    Attributes:
+        member: where it lies.
+        path: its folders and name.
+        ending: of its name, from the first dot on, in lower case and without that dot.
+    """
+
+    member: TarMember
+    path: tuple[str, ...]
+    ending: str
+
+
+@dataclass(slots=True)
+class Sample:
+    """Members of one key (folders and name up to the first dot).
+
+    Attributes:
+        images: members that are images.
+        texts: (ending without its last part, last part) -> content. A text whose ending begins like an
+            image's (`a.left.txt`, `a.left.jpg`) belongs to that image alone, `a.txt` to all of the sample.
+    """
+
+    images: list[Picture] = field(default_factory=list)
+    texts: dict[tuple[str, str], bytes] = field(default_factory=dict)
+
+    def row(self, image: Picture, skip: Skip) -> dict[str, Any]:
+        """What the texts say of an image, as a row of columns; JSON gives its fields, others their ending."""
+        found: dict[str, Any] = {}
+        for start in dict.fromkeys(("", image.ending.rpartition(".")[0])):
+            if (raw := self.texts.get((start, METADATA))) is not None:
+                found |= metadata(raw, skip)
+        for start in dict.fromkeys(("", image.ending.rpartition(".")[0])):
+            for kind in (CLASS, *CAPTIONS):
+                if (raw := self.texts.get((start, kind))) is not None:
+                    found[kind] = raw.decode("utf-8", "replace").strip()
+        return found
+
+
+def metadata(raw: bytes, skip: Skip) -> dict[str, Any]:
+    """A JSON object as a row of columns; another value is a column `json`, and what is no JSON is none."""
+    try:
+        value = json.loads(raw.removeprefix(b"\xef\xbb\xbf"))
+    except (ValueError, RecursionError):
+        skip("metadata that is no JSON")
+        return {}
+    return value if isinstance(value, dict) else {METADATA: value}
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A tar of samples.
+
+    Attributes:
+        name: relative to SOURCE, as `source_key` begins.
+        path: local path or fsspec URL.
+    """
+
+    name: str
+    path: str
+
+    def samples(self, skip: Skip, damage: Damage) -> tuple[dict[str, Sample], str | None]:
+        """Samples by key, in the order of their first members, and why there are no more if it breaks off."""
+        found: dict[str, Sample] = {}
+        problem = None
+        with stores.said(self.path) if uris.is_remote(self.path) else contextlib.nullcontext():
+            try:
+                with uris.open_binary(uris.of_source(self.path)) as file:
+                    for member in archives.tar_members(file, skip, damage):
+                        _put(found, member, file, skip)
+            except OSError as error:
+                problem = error.strerror or str(error)
+        return found, problem
+
+    def place(self, image: Picture) -> Record:
+        """The record of where an image is; what is said of it comes from `Sample.row`."""
+        return Record(
+            f"{self.name}#{uris.text_of_path(image.member.name)}",
+            uris.of_span(uris.of_source(self.path), image.member.offset, image.member.length),
+            "",
+            "",
+            image.path[-1],
+            status=image.member.status,
+            error=image.member.error,
+        )
+
+    def unreadable(self, problem: str) -> Record:
+        """The record that stands for a tar that cannot be read, or not to its end."""
+        return Record(
+            self.name, uris.of_source(self.path), "", "", posixpath.basename(self.name),
+            status="unreadable", error=f"the tar {problem}",
+        )  # fmt: skip
+
+
+def _put(found: dict[str, Sample], member: TarMember, file: BinaryIO, skip: Skip) -> None:
+    """Add a member to its sample, or say what it is instead."""
+    path = names.parts(uris.text_of_path(member.name))
+    left_out = names.left_out(path)
+    if left_out not in (None, SIDECARS) or _OWN_MEMBER.match("/".join(path)):
+        skip(left_out or HIDDEN)
+        return
+    stem, _, ending = path[-1].partition(".")
+    ending = ending.lower()
+    beginning, _, kind = ending.rpartition(".")
+    key = "/".join((*path[:-1], stem))
+    if kind in _TEXTS:
+        if member.status is not None or member.length > _LONGEST_TEXT:
+            skip("texts that are cut, sparse or longer than 1 MiB")
+            return
+        texts = found.setdefault(key, Sample()).texts
+        if (beginning, kind) in texts:
+            skip("texts of a sample that has one already")
+        else:
+            texts[beginning, kind] = _read(file, member, _LONGEST_TEXT)
+    elif names.is_image(path[-1]) or containers.is_signed(_read(file, member, _HEAD)):
+        found.setdefault(key, Sample()).images.append(Picture(member, path, ending))
+    else:
+        skip("members that are neither images nor texts")
+
+
+def _read(file: BinaryIO, member: TarMember, at_most: int) -> bytes:
+    file.seek(member.offset)
+    return file.read(min(at_most, member.length))
+
+
+def tell_damage(odd: Named, name: str, damage: Damage) -> None:
+    """Remember what is wrong with a tar."""
+    if damage.ends_early:
+        odd.add("tars end early, without an end mark", name)
+    if damage.has_gaps:
+        odd.add("tars have stretches that cannot be read; what lies behind them is listed", name)
+
+
+def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
+    """List the images of a tar or of a folder of tars, shard by shard.
+
+    Every shard is walked twice, since JSON has no header: for the names of all columns, then for records.
+
+    Args:
+        path: local path or fsspec URL of a tar, or a local folder.
+        config: column flags; `bytes_column` names the ending of the images where samples have several.
+        found: gets the columns that were used, the shards, and all that is no image.
+
+    Raises:
+        DataError: a store cannot be reached or refuses.
+        ConfigError, ColumnMissingError: the columns do not fit (see `columns.match`).
+    """
+    if uris.is_remote(path):
+        found.stamp(stores.version_of(path))
+    shards = _shards(path, config, found)
+    found.tables += [shard.path for shard in shards]
+    wanted = None if config.bytes_column is None else config.bytes_column.lower().lstrip(".")
+    found.columns, tree = _survey(shards, wanted, config, path)
+    fields = Fields(found.columns)
+    odd = Named()
+    for shard in shards:
+        damage = Damage()
+        samples, problem = shard.samples(found.skip, damage)
+        for sample in samples.values():
+            if not sample.images:
+                found.skip("samples without an image")
+            for image in sample.images:
+                if wanted not in (None, image.ending):
+                    found.skip(f"images of samples that are not .{wanted}")
+                    continue
+                record, row = shard.place(image), sample.row(image, found.skip)
+                fields.describe(record, row)
+                record.extra = extra_text(fields.extra(row))
+                _take_folder(record, tree.category(image.path))
+                yield record
+        if problem is not None:
+            yield shard.unreadable(problem)
+        tell_damage(odd, shard.name, damage)
+    found.notes += odd.notes()
+
+
+def _shards(path: str, config: IngestConfig, found: Found) -> list[Shard]:
+    """The tars that a path is or holds, by name; counts everything else in `found`."""
+    if uris.is_remote(path):
+        return [Shard(posixpath.basename(path), path)]
+    if not os.path.isdir(path):
+        return [Shard(uris.text_of_path(os.path.basename(path)), path)]
+    top = os.path.realpath(path)
+    shards = []
+    for folder, below, files in os.walk(path):
+        for name in (*below, *files):
+            file = os.path.join(folder, name)
+            if names.is_hidden(name):
+                found.skip(HIDDEN)
+            elif name in below:
+                if os.path.islink(file):
+                    found.skip("linked folders not followed")
+            elif not is_shard(name):
+                found.skip(SIDECARS)
+            elif not config.allow_outside and not scan.is_inside(file, top):
+                found.skip("tars that a link leads to outside SOURCE (--allow-outside reads them)")
+            else:
+                shards.append(Shard(uris.text_of_path(os.path.relpath(file, path)), file))
+        below[:] = [name for name in below if not names.is_hidden(name)]
+    return sorted(shards, key=lambda shard: shard.name)
+
+
+def _survey(
+    shards: Iterable[Shard], wanted: str | None, config: IngestConfig, where: str
+) -> tuple[dict[str, str], names.Tree]:
+    """Field -> column over all samples, and the tree of the images' folders."""
+    seen: set[str] = set()
+    paths: set[tuple[str, ...]] = set()
+    for shard in shards:
+        samples, _ = shard.samples(_not_told, Damage())
+        for sample in samples.values():
+            for image in sample.images:
+                if wanted in (None, image.ending):
+                    seen.update(sample.row(image, _not_told))
+                    paths.add((*image.path[:-1], ""))
+    tree = names.Tree(paths)
+    if not paths:
+        return {}, tree
+    known = {schema.CATEGORY: CLASS} if CLASS in seen else {}
+    known |= (
+        {schema.DESCRIPTION: next(kind for kind in CAPTIONS if kind in seen)} if seen & {*CAPTIONS} else {}
+    )
+    chosen = columns.match(
+        sorted(seen), config, bytes_column=None, where=where,
+        known=known, has_paths=False, category_needed=tree.is_flat,
+    )  # fmt: skip
+    return chosen, tree
+
+
+def _not_told(kind: str) -> None:
+    """What the second walk counts."""
+
+
+def _take_folder(record: Record, folder: str | None) -> None:
+    """Name the category by the folder where nothing else does."""
+    if not record.category:
+        record.category = folder or ""
+        record.query = record.query or record.category
+    if not record.category and record.status is None:
+        record.status = schema.STATUS_EXCLUDED
+        record.error = "neither a class, nor its metadata, nor a folder names its category"
