@@ -128,7 +128,8 @@ def _bytes(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*.parquet")}
 
 
-def test_ingest_and_export_write_the_same_bytes_as_local_processes(cluster, tmp_path, capsys):
+def test_ingest_writes_the_same_bytes_as_local_processes(cluster, engine, tmp_path, capsys):
+    # The engine is connected before the machine that dies is there: a program whose own machine dies goes with it.
     rng = np.random.default_rng(1)
     for number in range(150):
         path = tmp_path / "crawl" / "ab"[number % 2] / f"{number:03}.png"
