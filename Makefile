@@ -33,7 +33,7 @@ demo: setup
 	$(BIN)/python sample_data/check.py $(DEMO)/run sample_data/truth.csv
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not gpu and not network" tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --max-worker-restart 0 -m "not gpu and not network" tests
 
 lint: setup
 	$(BIN)/ruff check .
