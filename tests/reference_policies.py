@@ -23,7 +23,7 @@ def settle_groups(group, keeper, category, score):
     return duplicate, conflict
 
 
-def decide_keep(score, category, status, duplicate, conflict, against, policy):
+def decide_keep(score, category, status, duplicate, conflict, against, policy, flagged=()):
     """(keep, reason) lists."""
     n = len(score)
     reason = ["ok"] * n
@@ -40,6 +40,10 @@ def decide_keep(score, category, status, duplicate, conflict, against, policy):
             reason[i] = "label_conflict"
         elif against[i] and policy.drop_against:
             reason[i] = "policy:against"
+        else:
+            for name in policy.drop_flags:
+                if reason[i] == "ok" and flagged[name][i]:
+                    reason[i] = f"policy:flag_{name}"
     eligible = [i for i in range(n) if reason[i] == "ok"]
     if policy.threshold is not None:
         for i in eligible:

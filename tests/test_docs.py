@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from scripts import load_script
 
 from webclean import schema
+from webclean.config import QualityConfig
 from webclean.io.readers import columns
 from webclean.stages.chain import CHAIN
 from webclean.stages.export import TABLE_COLUMNS
@@ -67,6 +69,15 @@ def test_columns_of_the_decisions_are_all_explained() -> None:
 def test_statuses_are_all_explained() -> None:
     rows = re.findall(r"^\| ([a-z_]+) \|", section("What becomes of a file"), re.MULTILINE)
     assert set(rows) - {"status"} == set(schema.STATUSES)
+
+
+def test_quality_flags_are_all_explained_with_their_settings() -> None:
+    text = section("Quality flags")
+    assert tuple(first_cells(text)) == schema.FLAGS
+    config = dataclasses.fields(QualityConfig)
+    assert all(f"`--{field.name.replace('_', '-')}`" in text for field in config)
+    numbers = set(re.findall(r"\d+(?:\.\d+)?", text))
+    assert all(f"{field.default:g}" in numbers for field in config)
 
 
 def test_artefacts_of_the_chain_are_all_named() -> None:

@@ -123,8 +123,8 @@ def test_the_output_shown_for_ingest_is_its_output(tmp_path: Path) -> None:
     """Ingest and duplicates are exact: their numbers are the same on every machine."""
     told = webclean(["webclean", "ingest", str(SAMPLE / "crawl"), "run"], tmp_path)
     shown = next(block for block in blocks("text") if "dedup" in block)
-    rows = [line.split("   ") for line in shown.splitlines() if re.match(r" (ingest|dedup) ", line)]
-    assert len(rows) == 2
+    rows = [line.split("   ") for line in shown.splitlines() if re.match(r" (ingest|dedup|quality) ", line)]
+    assert len(rows) == 3
     flat = " ".join(told.split())
     for row in rows:
         assert " ".join(" ".join(row).split()) in flat

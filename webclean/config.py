@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from webclean.errors import ConfigError
+from webclean.schema import FLAGS
 
 
 def knob(
@@ -320,6 +321,44 @@ class DedupConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class QualityConfig(StageConfig):
+    """When a picture is flagged; flags delete nothing, `export --drop-flag` does."""
+
+    small_side: int = knob(32, "too_small: the shorter side has fewer pixels than this.", ge=0)
+    aspect_limit: float = knob(
+        3.0, "odd_aspect: the longer side is more than this many times the shorter.", ge=1
+    )
+    blur_limit: float = knob(
+        0.12,
+        "blurry: sharpness over contrast is below this, on the copy of 128 pixels; a blur of 1 % of the longer"
+        " side lies near it.",
+        ge=0,
+    )
+    dark_limit: float = knob(
+        0.32, "dark: brightness plus contrast (mean plus two deviations) is below this.", ge=0
+    )
+    light_limit: float = knob(0.9, "light: brightness minus contrast is above this.", le=1)
+    information_limit: float = knob(
+        0.8, "low_information: the entropy of the grey levels is below this, bits.", ge=0
+    )
+    line_sharpness: float = knob(
+        0.9,
+        "graphic: thin lines or letters, sharpness over contrast above this with entropy below 4.5 bits.",
+        ge=0,
+    )
+    drawn_colors: float = knob(
+        0.35,
+        "graphic: or flat colours, fewer different ones than this share of the cells of the 16 x 16 copy that are"
+        " no ground, with entropy below 3 bits.",
+        ge=0,
+        le=1,
+    )
+    placeholder_queries: int = knob(
+        3, "placeholder: the image or copies of it stand under at least so many queries.", ge=2
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LanguageConfig(StageConfig):
     """What the stages that compare words share."""
 
@@ -495,6 +534,9 @@ class ExportConfig(StageConfig):
     )
     drop_duplicates: bool = knob(True, "Keep one image of each group of copies inside a category.")
     drop_against: bool = knob(True, "Drop copies of the images that ingest compared the crawl against.")
+    drop_flag: tuple[str, ...] = knob(
+        (), "Drop images with one of these quality flags, by comma.", choices=FLAGS
+    )
     relabel: bool = knob(False, "Give images the suggested category where it is clearly the likelier one.")
     relabel_threshold: float = knob(
         0.9, "Probability of the suggested category from which --relabel moves an image.", ge=0, le=1

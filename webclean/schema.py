@@ -13,6 +13,7 @@ from typing import Final
 IMAGES: Final = "images"
 CATEGORIES: Final = "categories"
 DUPLICATES: Final = "duplicates"
+QUALITY: Final = "quality"
 FEATURES: Final = "features"  # features/<name>
 SENSES: Final = "category_senses"
 CATEGORY_SIMILARITY: Final = "category_similarity"
@@ -23,7 +24,7 @@ WEIGHTS: Final = "weights"  # weights/r<k>/stage1, weights/r<k>/stage2
 MODELS: Final = "models"  # models/<name>
 DECISIONS: Final = "decisions"  # decisions/<name>
 FOLDERS: Final = (
-    IMAGES, CATEGORIES, DUPLICATES, FEATURES, SENSES, CATEGORY_SIMILARITY, CATEGORY_NEIGHBORS, TEXT,
+    IMAGES, CATEGORIES, DUPLICATES, QUALITY, FEATURES, SENSES, CATEGORY_SIMILARITY, CATEGORY_NEIGHBORS, TEXT,
     PREDICTIONS, WEIGHTS, MODELS, DECISIONS,
 )  # fmt: skip
 EVALUATION: Final = "evaluation.json"
@@ -147,6 +148,19 @@ VIEW: Final = "view"
 DISTANCE: Final = "distance"
 CROSSES_CATEGORY: Final = "crosses_category"
 AGAINST: Final = "against"
+
+TOO_SMALL: Final = "too_small"
+ODD_ASPECT: Final = "odd_aspect"
+BLURRY: Final = "blurry"
+DARK: Final = "dark"
+LIGHT: Final = "light"
+LOW_INFORMATION: Final = "low_information"
+GRAY: Final = "gray"
+GRAPHIC: Final = "graphic"
+PLACEHOLDER: Final = "placeholder"
+FLAGS: Final = (
+    TOO_SMALL, ODD_ASPECT, BLURRY, DARK, LIGHT, LOW_INFORMATION, GRAY, GRAPHIC, PLACEHOLDER,
+)  # fmt: skip
 
 VECTOR: Final = "vector"
 
@@ -300,6 +314,12 @@ DUPLICATES_TABLE: Final = Table(
         Column(CROSSES_CATEGORY, "bool"),
         _null(AGAINST, "string"),  # path of the copy in the --against set
     ),
+    key=(IMAGE_ID,),
+)
+
+QUALITY_TABLE: Final = Table(
+    QUALITY,
+    (Column(IMAGE_ID, "string"), *(_null(flag, "bool") for flag in FLAGS)),  # null where there are no pixels
     key=(IMAGE_ID,),
 )
 

@@ -51,6 +51,20 @@ def test_one_reason_each_in_the_order_of_precedence():
     ]  # fmt: skip
 
 
+def test_flags_speak_before_scores_and_are_not_given_back():
+    flagged = {
+        "blurry": np.array([True, False, True, False]),
+        "dark": np.array([True, True, False, False]),
+        "gray": np.ones(4, dtype=bool),  # nobody asked for it
+    }
+    policy = Policy(drop_flags=("blurry", "dark"), min_per_category=4)
+    assert decide([0.9, 0.9, 0.1, 0.9], policy=policy, flagged=flagged) == (
+        [False, False, False, True],
+        ["policy:flag_blurry", "policy:flag_dark", "policy:flag_blurry", "ok"],
+    )
+    assert not policies.is_score_reason("policy:flag_blurry")
+
+
 def test_target_purity_keeps_the_most_that_reaches_it():
     # means of the sorted prefixes: 1, .95, .9, .75
     assert decide([0.3, 0.9, 1.0, 0.8], policy=Policy(threshold=None, target_purity=0.9)) == (
@@ -136,6 +150,7 @@ def crawls(draw):
         "duplicate": column(st.booleans()),
         "conflict": column(st.sampled_from([False, False, True])),
         "against": column(st.sampled_from([False, False, False, True])),
+        "flagged": {name: column(st.sampled_from([False, False, True])) for name in ("blurry", "dark")},
         "policy": Policy(
             threshold=draw(fractions),
             target_purity=draw(fractions),
@@ -144,6 +159,7 @@ def crawls(draw):
             max_per_category=draw(st.one_of(st.none(), st.integers(max(low, 1), 5))),
             drop_duplicates=draw(st.booleans()),
             drop_against=draw(st.booleans()),
+            drop_flags=draw(st.sampled_from([(), ("dark",), ("blurry", "dark")])),
         ),
     }
 
@@ -158,6 +174,7 @@ def test_decide_keep_matches_the_slow_reference(crawl):
         conflict_drop_N=np.asarray(crawl["conflict"], dtype=bool),
         against_N=np.asarray(crawl["against"], dtype=bool),
         policy=crawl["policy"],
+        flagged={name: np.asarray(values, dtype=bool) for name, values in crawl["flagged"].items()},
     )
     assert (keep, reason) == reference.decide_keep(**crawl)
 

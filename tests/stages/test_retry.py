@@ -11,7 +11,7 @@ from exported_run import picture
 
 from webclean import schema
 from webclean.cli.app import main
-from webclean.config import DedupConfig, IngestConfig
+from webclean.config import DedupConfig, IngestConfig, QualityConfig
 from webclean.engines.base import Crash
 from webclean.engines.local import InlineEngine
 from webclean.errors import ImagesNotFoundError
@@ -60,7 +60,7 @@ def run(tmp_path: Path, source: Path, name: str = "run", *, killer: str | None =
     engine = Looking(killer)
     notes: list[str] = []
     context = Context(run=folder, engine=engine, note=notes.append)
-    plan.ingest(IngestConfig(source=str(source), **options), DedupConfig(), context)
+    plan.ingest(IngestConfig(source=str(source), **options), DedupConfig(), QualityConfig(), context)
     return context, [name for name in engine.read if name.endswith(".jpg")], notes
 
 
@@ -148,7 +148,13 @@ def test_force_reads_everything(tmp_path, crawl):
     context, _, _ = run(tmp_path, crawl)
     engine = Looking()
     context = dataclasses.replace(context, engine=engine)
-    plan.ingest(IngestConfig(source=str(crawl), retry_failed=True), DedupConfig(), context, force=True)
+    plan.ingest(
+        IngestConfig(source=str(crawl), retry_failed=True),
+        DedupConfig(),
+        QualityConfig(),
+        context,
+        force=True,
+    )
     assert len([name for name in engine.read if name.endswith(".jpg")]) == 6
 
 

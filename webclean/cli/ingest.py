@@ -8,10 +8,10 @@ import typer
 
 from webclean.cli import show
 from webclean.cli.options import Settings, configurable, writing
-from webclean.config import DedupConfig, IngestConfig
+from webclean.config import DedupConfig, IngestConfig, QualityConfig
 
 
-@configurable(IngestConfig, DedupConfig)
+@configurable(IngestConfig, DedupConfig, QualityConfig)
 def ingest(
     source: Annotated[
         str,
@@ -23,9 +23,9 @@ def ingest(
     *,
     settings: Settings,
 ) -> None:
-    """Bring a crawl into a run folder: every file verified and hashed, duplicates grouped.
+    """Bring a crawl into a run folder: every file verified and hashed, duplicates grouped, flaws flagged.
 
-    Stages: ingest, dedup.
+    Stages: ingest, dedup, quality.
     """
     from webclean.stages import plan
 
@@ -33,6 +33,7 @@ def ingest(
         outcomes = plan.ingest(
             settings.build(IngestConfig, source=source),
             settings.build(DedupConfig),
+            settings.build(QualityConfig),
             context,
             force=settings.force,
         )

@@ -13,6 +13,7 @@ from webclean.config import (
     DecideConfig,
     DedupConfig,
     IngestConfig,
+    QualityConfig,
     TrainConfig,
     WeightConfig,
 )
@@ -23,6 +24,7 @@ from webclean.config import (
     DecideConfig,
     IngestConfig,
     DedupConfig,
+    QualityConfig,
     *WEIGHING,
     TrainConfig,
 )
@@ -38,13 +40,14 @@ def run(
     *,
     settings: Settings,
 ) -> None:
-    """The whole chain: ingest, dedup, features, similarity, text, judges, weights, train, decide."""
+    """The whole chain: ingest, dedup, quality, features, similarity, text, judges, weights, train, decide."""
     from webclean.stages import plan
 
     with writing(run, "run", settings, source) as context:
         outcomes = plan.ingest(
             settings.build(IngestConfig, source=source),
             settings.build(DedupConfig),
+            settings.build(QualityConfig),
             context,
             force=settings.force,
         )

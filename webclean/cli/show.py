@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from webclean.cli.evaluation_tables import Section
-    from webclean.config import DecideConfig
+    from webclean.config import DecideConfig, QualityConfig
     from webclean.stages.base import Outcome
     from webclean.stages.similarity import Sense
 
@@ -70,6 +70,10 @@ def outcomes(found: Sequence[Outcome], run: str, settings: Settings) -> None:
         console.print_text(
             f"{copies:,} images are copies of an image of the --against set; export leaves them out."
         )
+    if (flagged := next((o for o in found if o.stage == "quality"), None)) is not None:
+        from webclean.config import QualityConfig
+
+        quality(flagged, run, settings.build(QualityConfig))
     if any(o.stage == "similarity" for o in found):
         from webclean.io.run_dir import RunDir
         from webclean.stages.similarity import read_senses
@@ -80,6 +84,34 @@ def outcomes(found: Sequence[Outcome], run: str, settings: Settings) -> None:
         from webclean.config import DecideConfig
 
         decisions(last, run, settings.build(DecideConfig))
+
+
+def quality(outcome: Outcome, run: str, config: QualityConfig) -> None:
+    """How many pictures have each flag, and what it means."""
+    usable, counts = outcome.result["usable"], outcome.result["flags"]
+    meanings = {
+        schema.TOO_SMALL: f"shorter side below {config.small_side} pixels",
+        schema.ODD_ASPECT: f"longer side above {config.aspect_limit:g} times the shorter",
+        schema.BLURRY: f"sharpness / contrast below {config.blur_limit:g}",
+        schema.DARK: f"brightness + contrast below {config.dark_limit:g}",
+        schema.LIGHT: f"brightness - contrast above {config.light_limit:g}",
+        schema.LOW_INFORMATION: f"entropy below {config.information_limit:g} bits",
+        schema.GRAY: "no colour",
+        schema.GRAPHIC: "looks like text, a screenshot or a logo",
+        schema.PLACEHOLDER: f"the same picture under {config.placeholder_queries} queries or more",
+    }
+    found = [
+        (flag, counts[flag], _percent(counts[flag] / usable), meanings[flag])
+        for flag in schema.FLAGS
+        if counts[flag]
+    ]
+    if not found:
+        console.print_text("No image has a quality flag.")
+        return
+    console.print_table("Quality flags", ("flag", "images", "share", "meaning"), found)
+    console.print_text(
+        f"Flags drop nothing by themselves: webclean export {run} OUT --drop-flag NAME,... does."
+    )
 
 
 def decisions(outcome: Outcome, run: str, config: DecideConfig) -> None:

@@ -6,7 +6,7 @@ Ties are broken by index, that is by source_key, so that the answer depends on n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ NO_GROUP = -1
 """Group of an image that has no copy."""
 
 _AGAINST = f"{schema.REASON_POLICY}:against"
+_FLAG = f"{schema.REASON_POLICY}:flag_"
 _TARGET_PURITY = f"{schema.REASON_POLICY}:target-purity"
 _KEEP_FRACTION = f"{schema.REASON_POLICY}:keep-fraction"
 _MAX_PER_CATEGORY = f"{schema.REASON_POLICY}:max-per-category"
@@ -55,6 +56,8 @@ class Policy:
     """Keep one of each group of copies inside a category."""
     drop_against: bool = True
     """Drop copies of the images the crawl was compared against (the user's test set)."""
+    drop_flags: tuple[str, ...] = ()
+    """Drop images with one of these quality flags."""
 
     def __post_init__(self) -> None:
         for name in ("threshold", "target_purity", "keep_fraction"):
@@ -186,11 +189,13 @@ def decide_keep(
     conflict_drop_N: Bools,
     against_N: Bools,
     policy: Policy,
+    flagged: Mapping[str, Bools] | None = None,
 ) -> Verdicts:
     """Keep or drop each image, with one reason each.
 
     The first of these that holds is the reason: `excluded`, `bad_file:<status>`, `duplicate`,
-    `label_conflict`, `policy:against`, `low_score` (under `policy.threshold`), `policy:<name>`, `ok`.
+    `label_conflict`, `policy:against`, `policy:flag_<flag>`, `low_score` (under `policy.threshold`),
+    `policy:<name>`, `ok`.
     Images with no evidence (NaN) fall under no threshold and no purity target.
 
     Args:
@@ -201,10 +206,12 @@ def decide_keep(
         conflict_drop_N: bool (N,), copies across categories that give way.
         against_N: bool (N,), copies of the images the crawl was compared against.
         policy: the rules.
+        flagged: flag -> bool (N,), of each flag that the policy drops.
 
     Raises:
         ValueError: the lengths differ.
     """
+    flagged = flagged or {}
     num_images = _same_length(
         clean_score_N=clean_score_N,
         category_N=category_N,
@@ -212,6 +219,7 @@ def decide_keep(
         duplicate_drop_N=duplicate_drop_N,
         conflict_drop_N=conflict_drop_N,
         against_N=against_N,
+        **flagged,
     )
     status = np.asarray(status_N, dtype=np.str_)
     reason_N = np.full(num_images, schema.REASON_OK, dtype=object)
@@ -226,6 +234,8 @@ def decide_keep(
     mark(conflict_drop_N, schema.REASON_LABEL_CONFLICT)
     if policy.drop_against:
         mark(against_N, _AGAINST)
+    for name in policy.drop_flags:
+        mark(flagged[name], f"{_FLAG}{name}")
 
     # From here on only scores speak, so what they drop is what `min_per_category` may give back.
     eligible_N = reason_N == schema.REASON_OK

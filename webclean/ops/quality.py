@@ -1,6 +1,6 @@
-"""Simple measures of one picture: how bright, contrasty, sharp and informative it is.
+"""Simple measures of one picture, and what they say against it: flags by stated thresholds.
 
-All are computed on a small grey copy of the upright image (`io.decode.COPY_SIDE` pixels on the longer
+N images, S side of the small colour copy. All measures are computed on a small grey copy of the upright image (`io.decode.COPY_SIDE` pixels on the longer
 side, never enlarged), so they say nothing about detail finer than that copy.
 """
 
@@ -11,6 +11,17 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from webclean import schema
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.integer]
+
+_FLAT_CONTRAST: Final = 0.02  # below it there is no structure that could be sharp or blurred
+_LINE_ENTROPY: Final = 4.5  # bits; letters and lines have few grey levels, photos about 7
+_DRAWN_ENTROPY: Final = 3.0
+_COLOR_BITS: Final = 5  # of each channel: JPEG's noise on a flat ground stays within one colour
 
 # Chroma noise of JPEG moves a channel of a grey photo by a few levels once averaged over 1/16 of the side.
 _GRAY_TOLERANCE: Final = 6
@@ -32,6 +43,98 @@ class Quality:
     contrast: float
     sharpness: float
     entropy: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thresholds:
+    """Where each flag begins; meanings and units as in `config.QualityConfig`."""
+
+    small_side: int
+    aspect_limit: float
+    blur_limit: float
+    dark_limit: float
+    light_limit: float
+    information_limit: float
+    line_sharpness: float
+    drawn_colors: float
+    placeholder_queries: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What is known of N images.
+
+    Attributes:
+        width_N, height_N: pixels, at least 1.
+        brightness_N, contrast_N, sharpness_N, entropy_N: as in `Quality`.
+        is_gray_N: whether the picture has no colour.
+        tiny_NSSC: uint8, the small colour copies.
+        num_queries_N: different queries under which the image and its copies stand, itself included.
+    """
+
+    width_N: Ints
+    height_N: Ints
+    brightness_N: Floats
+    contrast_N: Floats
+    sharpness_N: Floats
+    entropy_N: Floats
+    is_gray_N: Bools
+    tiny_NSSC: NDArray[np.uint8]
+    num_queries_N: Ints
+
+
+def flag(found: Measured, limits: Thresholds) -> dict[str, Bools]:
+    """Flag -> bool (N,), in the order of `schema.FLAGS`.
+
+    `graphic` is a guess at pictures that no camera took: letters and lines are sharper than any photo of
+    their contrast and have few grey levels; logos, charts and screenshots have flat areas, so that the
+    small copy has few colours where a thing photographed on a plain ground has many shades.
+    """
+    shorter_N = np.minimum(found.width_N, found.height_N)
+    longer_N = np.maximum(found.width_N, found.height_N)
+    has_structure_N = found.contrast_N >= _FLAT_CONTRAST
+    edge_N = found.sharpness_N / np.where(has_structure_N, found.contrast_N, 1.0)
+    has_lines_N = has_structure_N & (edge_N > limits.line_sharpness) & (found.entropy_N < _LINE_ENTROPY)
+    is_drawn_N = (color_share(found.tiny_NSSC) < limits.drawn_colors) & (found.entropy_N < _DRAWN_ENTROPY)
+    return {
+        schema.TOO_SMALL: shorter_N < limits.small_side,
+        schema.ODD_ASPECT: longer_N > limits.aspect_limit * shorter_N,
+        schema.BLURRY: has_structure_N & (edge_N < limits.blur_limit),
+        schema.DARK: found.brightness_N + found.contrast_N < limits.dark_limit,
+        schema.LIGHT: found.brightness_N - found.contrast_N > limits.light_limit,
+        schema.LOW_INFORMATION: found.entropy_N < limits.information_limit,
+        schema.GRAY: found.is_gray_N,
+        schema.GRAPHIC: has_structure_N & (has_lines_N | is_drawn_N),
+        schema.PLACEHOLDER: found.num_queries_N >= limits.placeholder_queries,
+    }
+
+
+def color_share(tiny_NSSC: NDArray[np.uint8]) -> Floats:
+    """Different colours beside the commonest one, over the cells that have another than it; float64 in [0, 1].
+
+    Args:
+        tiny_NSSC: (N, S, S, 3) uint8. A picture of one colour has 0.
+
+    Raises:
+        ValueError: another shape or type.
+    """
+    if tiny_NSSC.ndim != 4 or tiny_NSSC.shape[3] != 3 or tiny_NSSC.dtype != np.uint8:
+        raise ValueError(f"expected (N, S, S, 3) uint8, got {tiny_NSSC.shape} {tiny_NSSC.dtype}")
+    num_images, num_cells = len(tiny_NSSC), tiny_NSSC.shape[1] * tiny_NSSC.shape[2]
+    if num_images == 0:
+        return np.zeros(0)
+    level_NPC = (tiny_NSSC >> (8 - _COLOR_BITS)).reshape(num_images, num_cells, 3).astype(np.int64)
+    color_NP = np.sort((level_NPC << np.array([2 * _COLOR_BITS, _COLOR_BITS, 0])).sum(axis=2), axis=1)
+    # Runs of equal colours in the sorted cells: their number, and the longest of each image.
+    starts_NP = np.ones(color_NP.shape, dtype=np.bool_)
+    starts_NP[:, 1:] = color_NP[:, 1:] != color_NP[:, :-1]
+    image_R, cell_R = np.nonzero(starts_NP)
+    end_R = np.append(image_R[1:] * num_cells + cell_R[1:], num_images * num_cells)
+    length_R = end_R - (image_R * num_cells + cell_R)
+    longest_N = np.zeros(num_images, dtype=np.int64)
+    np.maximum.at(longest_N, image_R, length_R)
+    others_N = num_cells - longest_N
+    return np.asarray((starts_NP.sum(axis=1) - 1) / np.maximum(others_N, 1), dtype=np.float64)
 
 
 def measure(gray_HW: NDArray[np.uint8]) -> Quality:

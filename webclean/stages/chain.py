@@ -55,6 +55,7 @@ def _fill(template: str, config: Any) -> str | None:
 CHAIN = (
     Stage("ingest", "webclean.stages.ingest", "ingest", (), ("images", "categories")),
     Stage("dedup", "webclean.stages.dedup", "ingest", ("images",), ("duplicates",)),
+    Stage("quality", "webclean.stages.quality", "ingest", ("images", "duplicates"), ("quality",)),
     Stage("features", "webclean.stages.features", "weight", ("images",), ("features/{name}",)),
     Stage(
         "similarity",

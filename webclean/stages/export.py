@@ -113,6 +113,8 @@ def run(config: ExportConfig, context: Context, out: Path, *, force: bool = Fals
     decided_by = Policy(threshold=record["config"].get("keep_threshold", policies.DEFAULT_THRESHOLD))
     policy = _policy(config, decided_by)
     categories = Categories(source)
+    if policy.drop_flags:
+        require(source, schema.QUALITY, reader="export --drop-flag", force=force)
     choice = _choose(config, policy, decided_by, source, categories)
     if not choice.is_out_N.any():
         reasons = Counter(choice.reason_N.tolist()).most_common()
@@ -179,6 +181,7 @@ def _policy(config: ExportConfig, decided_by: Policy) -> Policy:
             max_per_category=config.max_per_category,
             drop_duplicates=config.drop_duplicates,
             drop_against=config.drop_against,
+            drop_flags=tuple(flag for flag in schema.FLAGS if flag in config.drop_flag),
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -240,6 +243,7 @@ def _choose(
             settled.conflict_drop_N,
             copies.is_against_N,
             policy,
+            _flagged(run, policy, images.column(schema.IMAGE_ID)),
         )
         keep_N, reason_N = verdicts.keep_N, verdicts.reason_N
     weight_N = policies.export_weights(decided_N, was_kept_N & ~changed_N, clean_score_N)
@@ -252,6 +256,16 @@ def _choose(
     return _Choice(
         is_out_N, keep_N, reason_N, category_N, weight_N, clean_score_N, int((changed_N & is_out_N).sum())
     )
+
+
+def _flagged(run: RunDir, policy: Policy, image_id: pa.ChunkedArray) -> dict[str, NDArray[np.bool_]]:
+    """The flags that the policy drops, of every image; a file without pixels has none."""
+    import pyarrow.compute as pc
+
+    if not policy.drop_flags:
+        return {}
+    rows = Follow(run, schema.QUALITY, schema.QUALITY_TABLE, policy.drop_flags).take(image_id)
+    return {name: flags(pc.fill_null(rows.column(name), False)) for name in policy.drop_flags}
 
 
 def _counts(choice: _Choice) -> Counts:

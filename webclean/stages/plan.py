@@ -15,6 +15,7 @@ from webclean.config import (
     JudgeModelConfig,
     JudgeNeighborsConfig,
     JudgeTextConfig,
+    QualityConfig,
     SimilarityConfig,
     Stage1Config,
     Stage2Config,
@@ -40,9 +41,14 @@ class Builder(Protocol):
 
 
 def ingest(
-    config: IngestConfig, dedup: DedupConfig, context: Context, *, force: bool = False
+    config: IngestConfig,
+    dedup: DedupConfig,
+    quality: QualityConfig,
+    context: Context,
+    *,
+    force: bool = False,
 ) -> list[Outcome]:
-    """Run ingest and dedup."""
+    """Run ingest, dedup and quality."""
     from webclean.stages import retry
 
     if force:
@@ -51,7 +57,11 @@ def ingest(
     found = execute(BY_NAME["ingest"], config, context, force=force or again)
     if config.retry_failed:
         retry.forget(context.run)
-    return [found, execute(BY_NAME["dedup"], dedup, context, force=force)]
+    return [
+        found,
+        execute(BY_NAME["dedup"], dedup, context, force=force),
+        execute(BY_NAME["quality"], quality, context, force=force),
+    ]
 
 
 def weight(settings: Builder, context: Context, *, force: bool = False, decide: bool = True) -> list[Outcome]:
