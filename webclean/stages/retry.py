@@ -88,12 +88,12 @@ class RowsBefore:
 
 def _is_unchanged(uri: str, nbytes: int | None, since: float) -> bool:
     """Whether a file on this machine has its size still, and no later time; what is elsewhere is trusted."""
-    own = uris.local_path(uri)
-    path = own or (uris.local_path(uri.rpartition("#")[0]) if "#" in uri else None)
+    path = uris.container_path(uri)
     if path is None:
         return True
     try:
         status = os.stat(path)
     except OSError:
         return False
-    return status.st_mtime <= since and (own is None or status.st_size == nbytes)
+    is_own = uris.local_path(uri) is not None
+    return status.st_mtime <= since and (not is_own or status.st_size == nbytes)
