@@ -98,6 +98,7 @@ def test_an_archive_is_ingested_as_the_folder_it_holds(tmp_path, kind):
     record = run.read_json("images/run.json")
     assert ingest(source, run) == rows
     assert run.read_json("images/run.json") == record  # nothing changed, so it was skipped
+    assert ingest(source, run, "--retry-failed") == rows
 
 
 def test_the_crawl_is_held_against_a_test_set_in_an_archive(tmp_path):

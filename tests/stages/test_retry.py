@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from archived import write_zip
 from exported_run import picture
 
 from webclean import schema
@@ -190,6 +191,19 @@ def test_rows_of_a_table_of_bytes_are_taken_over_while_the_table_stands(tmp_path
     os.utime(path)
     run(tmp_path, path, retry_failed=True)
     assert [uri.rpartition("#")[2] for uri in opened] == ["0", "2"]
+
+
+def test_rows_of_a_zip_are_taken_over_while_the_zip_stands(tmp_path):
+    source = write_zip(tmp_path / "crawl.zip", [("cat/a#1.jpg", picture(1)), ("cat/2.jpg", picture(2))])
+    os.utime(source, (1_600_000_000, 1_600_000_000))
+    run(tmp_path, source, killer="2.jpg")
+    again, read, _ = run(tmp_path, source, retry_failed=True)
+    assert (read, statuses(again)["crawl.zip#cat/a#1.jpg"]) == (["2.jpg"], "ok")
+    run(tmp_path, source, name="other", killer="2.jpg")
+    write_zip(source, [("cat/a#1.jpg", picture(3)), ("cat/2.jpg", picture(2))])
+    os.utime(source, (4_000_000_000, 4_000_000_000))
+    _, read, _ = run(tmp_path, source, name="other", retry_failed=True)
+    assert read == ["2.jpg", "a#1.jpg"]
 
 
 def test_from_the_command_line(tmp_path, crawl, capsys):
