@@ -45,6 +45,12 @@ COMMANDS = (
     ),
     Command("run", "webclean.cli.run", "The whole chain: ingest, weight, train, decide.", _AROUND),
     Command("evaluate", "webclean.cli.evaluate", "Hold the decisions against a truth table.", _AROUND),
+    Command(
+        "explain",
+        "webclean.cli.explain",
+        "All that is known of one image, and why it was kept or dropped.",
+        _AROUND,
+    ),
     Command("verify", "webclean.cli.verify", "Check an export against its checksums.", _AROUND),
     Command(
         "status", "webclean.cli.status", "What a run folder holds, what is stale, what comes next.", _AROUND
