@@ -315,6 +315,10 @@ class DedupConfig(StageConfig):
         ge=0,
         le=1,
     )
+    second_pass: bool = knob(
+        False,
+        "Read every image once more, small, and also find crops and copies with a box, a text or a logo laid over.",
+    )
     against: str | None = knob(
         None, "Your own test set (folder or manifest): images that are copies of its images are marked."
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from webclean.io import decode
 from webclean.io.decode import Limits, inspect, open_rgb
@@ -350,3 +350,19 @@ def test_one_wrong_byte_never_raises(position, value):
         "too_large",
         "unsupported",
     )
+
+
+@pytest.mark.parametrize("size", [(60, 128), (85, 128), (128, 100), (333, 500)])
+def test_the_tiny_copy_of_a_mirror_image_is_the_mirror_image(size):
+    """Thin lines tell: a filter that takes whole pixels would shift them by up to half of one."""
+    picture = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(picture)
+    for step in range(3, size[0], 11):
+        draw.line((step, 0, size[0] - step // 2, size[1]), fill="black")
+    tiny, mirrored = (
+        np.frombuffer(inspect(_bytes(image, "PNG")).tiny or b"", dtype=np.uint8)
+        .reshape(16, 16, 3)
+        .astype(int)
+        for image in (picture, picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    )
+    assert np.abs(tiny - mirrored[:, ::-1]).max() <= 12

@@ -129,3 +129,13 @@ def test_cache_is_taken_up_where_it_was_killed(tmp_path, files, monkeypatch):
 
 def test_empty_cache(tmp_path):
     assert pixels.square_cache(RunDir(str(tmp_path)), [], [], side=16).shape == (0, 16, 16, 3)
+
+
+def test_a_dropped_cache_is_made_again_and_what_is_mapped_stays(tmp_path, files):
+    run = RunDir(str(tmp_path / "run"))
+    first = pixels.square_cache(run, list("abcde"), files, side=16)
+    pixels.square_cache(run, list("edcba"), files[::-1], side=16)
+    pixels.drop_square_cache(run, list("abcde"), side=16)
+    assert len(list(run.scratch("squares").iterdir())) == 1
+    np.testing.assert_array_equal(first, pixels.load_squares(files, side=16))
+    np.testing.assert_array_equal(pixels.square_cache(run, list("abcde"), files, side=16), first)

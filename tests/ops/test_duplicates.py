@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import reference_hashing as reference
@@ -110,6 +112,35 @@ def test_a_brighter_cutout_is_a_copy_but_a_brighter_thing_on_the_same_ground_is_
     assert good.tolist() == [False, False]
 
 
+def _brightened(images: np.ndarray, gain: float) -> np.ndarray:
+    """Each pixel brighter and cut off at white, then 4 x 4 of them averaged: (N, 64, 64, 3) -> (N, 16, 16, 3)."""
+    bright = np.minimum(255.0, images * gain)
+    return bright.reshape(-1, 16, 4, 16, 4, 3).mean(axis=(2, 4)).round().astype(np.uint8)
+
+
+def test_a_brighter_cutout_on_white_is_a_copy_though_its_fine_parts_are_cut_off():
+    """A pale net in a dark frame: brightening whitens the net, and mixes with what was not cut off."""
+    racket = np.full((1, 64, 64, 3), 255.0)
+    racket[:, 12:52, 20:44] = (60, 70, 90)
+    racket[:, 16:48, 24:40] = 255.0
+    racket[:, 16:48, 24:40:3] = (215, 205, 190)
+    looks = _look(np.concatenate([_brightened(racket, 1.0), _brightened(racket, 1.25)]))
+    assert looks.cutout_N.all()
+    for first, second in ((0, 1), (1, 0)):
+        good, _ = duplicates.verify(_pairs([(first, second, 0, 0)]), looks, looks, BARS)
+        assert good.tolist() == [True]
+
+
+def test_the_same_outline_with_another_frame_is_no_brighter_copy():
+    racket = np.full((2, 64, 64, 3), 255.0)
+    racket[:, 12:52, 20:44] = (60, 70, 90)
+    racket[1, 12:52, 20:44] = (60, 120, 60)
+    looks = _look(_brightened(racket, 1.0))
+    good, correlation = duplicates.verify(_pairs([(0, 1, 0, 0), (1, 0, 0, 0)]), looks, looks, BARS)
+    assert correlation.min() > 0.9
+    assert good.tolist() == [False, False]
+
+
 def test_a_pale_cutout_is_a_copy_where_only_coding_noise_differs():
     """What stands out is little more than the noise, so that the noise is large beside it."""
     pale = _cutouts([(243, 238, 240)])
@@ -141,10 +172,8 @@ def test_flat_images_match_nothing():
 
 
 def _group(tiny, same, pairs, best_first=None):
-    hash_N = _hashes(tiny)
-    return duplicates.group(
-        hash_N, _look(tiny), np.array(same), pairs, best_first or list(range(len(tiny))), BARS
-    )
+    fits = partial(duplicates.fits_by_tiny, hash_N=_hashes(tiny), looks=_look(tiny), bars=BARS.lax())
+    return duplicates.group(np.array(same), pairs, best_first or list(range(len(tiny))), fits)
 
 
 def test_group_tells_view_and_distance_to_the_best():
@@ -194,9 +223,16 @@ def test_groups_do_not_depend_on_the_order_of_images(order):
 
 
 def test_no_images_at_all():
-    looks = _look(np.empty((0, 16, 16, 3), dtype=np.uint8))
+    tiny = np.empty((0, 16, 16, 3), dtype=np.uint8)
     assert list(duplicates.candidates(np.empty(0, dtype=np.uint64), None, 12)) == []
-    assert duplicates.group(np.empty(0, dtype=np.uint64), looks, np.empty(0, int), _pairs([]), [], BARS) == []
+    assert _group(tiny, [], _pairs([])) == []
+
+
+def test_best_views_keeps_each_pair_once_under_its_highest_score():
+    found = [_pairs([(3, 4, 1, 9), (0, 2, 5, 7)]), _pairs([(0, 2, 6, 3), (3, 4, 0, 8), (3, 4, 2, 8)])]
+    best = duplicates.best_views(found, [np.array([0.5, 0.9]), np.array([0.8, 0.6, 0.6])])
+    assert _as_set([best]) == {(0, 2, 5, 7), (3, 4, 0, 8)}
+    assert len(duplicates.best_views([], [])) == 0
 
 
 def test_look_checks_its_input():

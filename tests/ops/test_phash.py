@@ -62,6 +62,13 @@ def test_views_are_a_group(hashes):
     )
 
 
+@pytest.mark.parametrize("view", range(8))
+def test_inverse_undoes_a_view(view):
+    image = np.arange(12).reshape(1, 3, 4)
+    back = int(phash.inverse(np.array([view]))[0])
+    np.testing.assert_array_equal(phash.turn(phash.turn(image, view), back), image)
+
+
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 @settings(deadline=None)
 def test_hamming_matches_reference(a, b):

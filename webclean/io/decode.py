@@ -224,7 +224,7 @@ def _decode_copy(data: bytes, limits: Limits, found: dict[str, Any]) -> Image.Im
 def _measure(copy: Image.Image) -> dict[str, Any]:
     gray = copy.convert("L")
     square = gray.resize((phash.SIDE, phash.SIDE), Image.Resampling.BILINEAR)
-    tiny = np.asarray(copy.resize((TINY_SIDE, TINY_SIDE), Image.Resampling.BOX))
+    tiny = np.asarray(copy.resize((TINY_SIDE, TINY_SIDE), Image.Resampling.BILINEAR))
     measured = quality.measure(np.asarray(gray))
     return {
         "phash": int(phash.phash(np.asarray(square)[None])[0]),

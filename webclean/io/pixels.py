@@ -112,10 +112,7 @@ def square_cache(
     Raises:
         ArtifactStaleError: a file is gone or cannot be decoded any more.
     """
-    key = json.dumps([side, fit, _CACHE_CHUNK, list(image_ids)])
-    name = hashlib.sha256(key.encode()).hexdigest()[:16]
-    folder = run.scratch("squares")
-    final, partial_file, mark = (folder / f"{name}{end}" for end in (".npy", ".part.npy", ".done"))
+    final, partial_file, mark = _cache_files(run, image_ids, side, fit)
     num = len(image_ids)
     if not final.exists():
         if num:
@@ -126,6 +123,20 @@ def square_cache(
         mark.unlink(missing_ok=True)
     mapped: NDArray[np.uint8] = np.load(final, mmap_mode="r" if num else None)
     return mapped
+
+
+def drop_square_cache(run: RunDir, image_ids: Sequence[str], *, side: int, fit: str = "squash") -> None:
+    """Remove what `square_cache` keeps for the same arguments; whoever still has it mapped can go on."""
+    for file in _cache_files(run, image_ids, side, fit):
+        file.unlink(missing_ok=True)
+
+
+def _cache_files(run: RunDir, image_ids: Sequence[str], side: int, fit: str) -> tuple[Path, Path, Path]:
+    """The whole cache, the one that is being made, and how far it is."""
+    key = json.dumps([side, fit, _CACHE_CHUNK, list(image_ids)])
+    name = hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = run.scratch("squares")
+    return folder / f"{name}.npy", folder / f"{name}.part.npy", folder / f"{name}.done"
 
 
 def _fill(

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,15 @@ _CUTOUT_PEAK: Final = 20.0  # largest difference of one pixel of a cut-out's cop
 _SAME_PEAK: Final = (
     8.0  # one that no pixel exceeds is a copy however pale: no more than coding and scaling leave
 )
+_MOST_GAIN: Final = 1.6  # a brighter copy is at most this much brighter
+_GAIN_SLACK: Final = 1.05
+_GAIN_RANGE: Final = (
+    40.0,
+    235.0,
+)  # levels between which a gain is read: below noise rules, above white is cut off
+_GAIN_PIXELS: Final = 6  # values in that range from which on the gain is read and not assumed
+_BRIGHTER_BELOW: Final = 10.0  # levels by which one pixel of a brighter copy may be darker
+_BRIGHTER_ABOVE: Final = 15.0  # ... or brighter than the gain allows
 _LAX: Final = 2.0  # how much further from the representative than from a neighbour a member may be
 _NO_ENERGY: Final = 1e-9
 
@@ -87,11 +96,37 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.first_P)
 
-    def where(self, mask_P: NDArray[np.bool_]) -> Pairs:
-        """The pairs under a mask."""
+    def where(self, chosen_P: NDArray[np.bool_] | NDArray[np.int64]) -> Pairs:
+        """The pairs under a mask, or at these positions."""
         return Pairs(
-            self.first_P[mask_P], self.second_P[mask_P], self.view_P[mask_P], self.distance_P[mask_P]
+            self.first_P[chosen_P], self.second_P[chosen_P], self.view_P[chosen_P], self.distance_P[chosen_P]
         )
+
+    def at(self, row_K: NDArray[np.int64]) -> Pairs:
+        """The same pairs where image k is known by another number."""
+        return Pairs(row_K[self.first_P], row_K[self.second_P], self.view_P, self.distance_P)
+
+
+_NOTHING = np.empty(0, dtype=np.int64)
+NO_PAIRS: Final = Pairs(_NOTHING, _NOTHING, _NOTHING, _NOTHING)
+
+
+def best_views(found: Sequence[Pairs], scores: Sequence[NDArray[np.float64]]) -> Pairs:
+    """All pairs once, sorted; of one that was found in several ways the view of the highest score.
+
+    Args:
+        found: pairs, first < second.
+        scores: one number for each pair of each of `found`.
+    """
+    if not found:
+        return NO_PAIRS
+    names = ("first_P", "second_P", "view_P", "distance_P")
+    pairs = Pairs(*(np.concatenate([getattr(some, name) for some in found]) for name in names))
+    order = np.lexsort((pairs.view_P, -np.concatenate(scores), pairs.second_P, pairs.first_P))
+    first, second = pairs.first_P[order], pairs.second_P[order]
+    is_new = np.ones(len(order), dtype=np.bool_)
+    is_new[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    return pairs.where(order[is_new])
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +272,9 @@ def _same_pixels(
     # brightness alone stay two.
     brighter_P = (ground_b_P3 @ _LUMA + 1.0) / (ground_a_P3 @ _LUMA + 1.0)
     gain_P = np.sqrt(np.clip(brighter_P, _LEAST_GAIN, 1 / _LEAST_GAIN))[:, None, None, None]
-    turned = (turned - ground_a_P3[:, None, None]) * gain_P
-    other = (other - ground_b_P3[:, None, None]) / gain_P
-    return _same_cutout(turned, other, cutout_residual)
+    ground_a_P, ground_b_P = ground_a_P3[:, None, None], ground_b_P3[:, None, None]
+    same = _same_cutout((turned - ground_a_P) * gain_P, (other - ground_b_P) / gain_P, cutout_residual)
+    return same | _brightened_cutout(turned, other, ground_a_P, ground_b_P, cutout_residual)
 
 
 def _same_colors(a_PSSC: NDArray[np.float32], b_PSSC: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -266,6 +301,73 @@ def _same_cutout(
     return np.asarray((relative_P <= residual) & (peak_P <= _CUTOUT_PEAK) | (peak_P <= _SAME_PEAK))
 
 
+def _brightened_cutout(
+    a_PSSC: NDArray[np.float32],
+    b_PSSC: NDArray[np.float32],
+    ground_a_P: NDArray[np.float32],
+    ground_b_P: NDArray[np.float32],
+    residual: float,
+) -> NDArray[np.bool_]:
+    """Copies of which one is brighter and cut off at white, where its ground stays.
+
+    A pixel here is the mean of many. Where some of them were cut off, the mean lies anywhere between the
+    old value and that times the gain: what lies outside is held against the copy, relative to what stands out.
+    """
+    is_a_brighter_P = (a_PSSC.sum(axis=(1, 2, 3)) > b_PSSC.sum(axis=(1, 2, 3)))[:, None, None, None]
+    dark = np.where(is_a_brighter_P, b_PSSC, a_PSSC)
+    bright = np.where(is_a_brighter_P, a_PSSC, b_PSSC)
+    ground = np.where(is_a_brighter_P, ground_b_P, ground_a_P)
+    energy_P = np.maximum(
+        ((a_PSSC - ground_a_P) ** 2).sum(axis=(1, 2, 3)), ((b_PSSC - ground_b_P) ** 2).sum(axis=(1, 2, 3))
+    )
+    # Most candidates are out already where no gain would help.
+    excess = np.maximum(dark - bright - _BRIGHTER_BELOW, bright - _MOST_GAIN * dark - _BRIGHTER_ABOVE)
+    possible = np.flatnonzero(excess.max(axis=(1, 2, 3)) <= 0)
+    verdict_P = np.zeros(len(dark), dtype=np.bool_)
+    if len(possible):
+        verdict_P[possible] = _is_between(
+            dark[possible], bright[possible], ground[possible], np.sqrt(energy_P[possible]) * residual
+        )
+    return verdict_P
+
+
+def _is_between(
+    dark_PSSC: NDArray[np.float32],
+    bright_PSSC: NDArray[np.float32],
+    ground_P: NDArray[np.float32],
+    most_outside_P: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Whether each value of the bright copy lies between the dark one and that times a gain, cut off at white.
+
+    The gain is the one of most values. The thing must have become brighter as much as all with its ground.
+    """
+    low, high = _GAIN_RANGE
+    is_readable = (dark_PSSC >= low) & (bright_PSSC <= high)
+    is_thing = np.abs(dark_PSSC - ground_P).max(axis=3, keepdims=True) > _GROUND_TOLERANCE
+    ratio = np.divide(bright_PSSC, np.maximum(dark_PSSC, 1.0), dtype=np.float32)
+    gain_P, thing_gain_P = (
+        _median_where(ratio, readable) for readable in (is_readable, is_readable & is_thing)
+    )
+    has_one_gain_P = (thing_gain_P <= gain_P * _GAIN_SLACK) & (thing_gain_P * _GAIN_SLACK >= gain_P)
+    known_P = np.where(np.isnan(gain_P), _MOST_GAIN, np.clip(gain_P * _GAIN_SLACK, 1.0, _MOST_GAIN))
+    most = np.minimum(255.0, known_P[:, None, None, None] * dark_PSSC)
+    below, above = np.maximum(0.0, dark_PSSC - bright_PSSC), np.maximum(0.0, bright_PSSC - most)
+    outside_P = np.sqrt((below**2 + above**2).sum(axis=(1, 2, 3)))
+    is_close_P = (below.max(axis=(1, 2, 3)) <= _BRIGHTER_BELOW) & (
+        above.max(axis=(1, 2, 3)) <= _BRIGHTER_ABOVE
+    )
+    return np.asarray((outside_P <= most_outside_P) & is_close_P & (has_one_gain_P | np.isnan(thing_gain_P)))
+
+
+def _median_where(x_PSSC: NDArray[np.float32], mask_PSSC: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(P,) upper medians of the values under the mask; NaN where they are too few."""
+    num = len(x_PSSC)
+    in_order = np.sort(np.where(mask_PSSC, x_PSSC, np.inf).reshape(num, -1), axis=1)
+    num_P = mask_PSSC.reshape(num, -1).sum(axis=1)
+    middle_P = in_order[np.arange(num), np.minimum(num_P // 2, in_order.shape[1] - 1)]
+    return np.where(num_P >= _GAIN_PIXELS, middle_P, np.nan).astype(np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One image of a group.
@@ -283,13 +385,31 @@ class Member:
     distance: int
 
 
+class Membership(Protocol):
+    """Whether images are copies of the best image of their group, by lax bars."""
+
+    def __call__(self, image_M: NDArray[np.int64], representative_M: NDArray[np.int64]) -> Fits:
+        """Rows of images, and of what stands for each."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """How images relate to what stands for them.
+
+    Attributes:
+        fits_M: whether each is a copy.
+        view_M: int64, the view that, applied to it, gives the representative.
+        distance_M: int64, hash bits between the two under that view.
+    """
+
+    fits_M: NDArray[np.bool_]
+    view_M: NDArray[np.int64]
+    distance_M: NDArray[np.int64]
+
+
 def group(
-    hash_N: NDArray[np.uint64],
-    looks: Looks,
-    same_N: NDArray[np.int64],
-    pairs: Pairs,
-    best_first_N: Sequence[int],
-    bars: Bars,
+    same_N: NDArray[np.int64], pairs: Pairs, best_first_N: Sequence[int], fits: Membership
 ) -> list[list[Member]]:
     """Groups of copies, without chains.
 
@@ -298,17 +418,15 @@ def group(
     one that is left alone is in no group. So A ~ B ~ C cannot join A and C that are different pictures.
 
     Args:
-        hash_N: (N,) hashes.
-        looks: of the same images.
         same_N: (N,) any number that two images share exactly if their content is the same bytes.
         pairs: verified near copies among the N.
         best_first_N: the images from the best to the worst to keep; no two alike.
-        bars: the bars that `pairs` passed.
+        fits: asked of images whose content is not that of their representative.
 
     Returns:
         Groups of at least two, each sorted by image, in the order of their smallest image.
     """
-    num = len(hash_N)
+    num = len(same_N)
     order_N = np.empty(num, dtype=np.int64)
     order_N[np.asarray(best_first_N, dtype=np.int64)] = np.arange(num)
     _, first_of_same, same_label_N = np.unique(same_N, return_index=True, return_inverse=True)
@@ -329,34 +447,41 @@ def group(
         for image in members[np.argsort(-order_N[members], kind="stable")]:
             best_N[root_N[image]] = image
         representative_M = best_N[root_N[members]]
-        fits_M, view_M, distance_M = _against_representative(
-            hash_N, looks, same_label_N, members, representative_M, bars.lax()
-        )
+        fits_M = same_label_N[members] == same_label_N[representative_M]
+        view_M, distance_M = np.zeros((2, len(members)), dtype=np.int64)
+        others = np.flatnonzero(~fits_M)
+        if len(others):
+            other = fits(members[others], representative_M[others])
+            fits_M[others], view_M[others], distance_M[others] = other.fits_M, other.view_M, other.distance_M
         found: dict[int, list[Member]] = {}
-        for image, rep, fits, view, distance in zip(
+        for image, rep, is_member, view, distance in zip(
             members.tolist(),
             representative_M.tolist(),
-            fits_M,
+            fits_M.tolist(),
             view_M.tolist(),
             distance_M.tolist(),
             strict=True,
         ):
-            if fits:
+            if is_member:
                 found.setdefault(rep, []).append(Member(image, rep, view, distance))
                 open_N[image] = False
         groups += [group_ for group_ in found.values() if len(group_) > 1]
     return sorted(groups, key=lambda group_: group_[0].image)
 
 
-def _against_representative(
-    hash_N: NDArray[np.uint64],
-    looks: Looks,
-    same_N: NDArray[np.int64],
+def fits_by_tiny(
     image_M: NDArray[np.int64],
     representative_M: NDArray[np.int64],
+    *,
+    hash_N: NDArray[np.uint64],
+    looks: Looks,
     bars: Bars,
-) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
-    """Under its best view: whether each image is a copy of its representative, the view, the distance."""
+) -> Fits:
+    """Under its best view: whether each image is a copy of its representative by the tiny pictures.
+
+    Args:
+        bars: the lax ones.
+    """
     num = len(image_M)
     distance_VM = phash.hamming(phash.views(hash_N[image_M]), hash_N[representative_M][None])
     fits_VM = np.zeros((phash.NUM_VIEWS, num), dtype=np.bool_)
@@ -367,10 +492,4 @@ def _against_representative(
     # First a view that fits, then the highest correlation, then the lowest number of the view.
     best_M = np.argmax(score_VM + 4.0 * fits_VM, axis=0)
     columns = np.arange(num)
-    same_M = same_N[image_M] == same_N[representative_M]
-    best_M[same_M] = 0
-    return (
-        fits_VM[best_M, columns] | same_M,
-        best_M.astype(np.int64),
-        np.where(same_M, 0, distance_VM[best_M, columns]),
-    )
+    return Fits(fits_VM[best_M, columns], best_M.astype(np.int64), distance_VM[best_M, columns])

@@ -59,9 +59,33 @@ def phash(gray_N: NDArray[np.generic]) -> NDArray[np.uint64]:
         raise ValueError(f"expected (N, {SIDE}, {SIDE}) grey images, got {gray_N.shape}")
     pixels = gray_N.astype(np.float64)
     # Two small matrix products per image; einsum would not use the fast path.
-    coefficients = _DCT @ pixels @ _DCT.T
-    bits_NB = coefficients[:, _FREQUENCIES_B2[:, 0], _FREQUENCIES_B2[:, 1]] > _DEAD_ZONE
-    return _pack(bits_NB)
+    return from_coefficients(_DCT @ pixels @ _DCT.T)
+
+
+def from_coefficients(coefficients_N: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """Hash pictures by their DCT-II coefficients of the 9 x 9 lowest frequencies, (N, 9, 9)."""
+    return _pack(coefficients_N[:, _FREQUENCIES_B2[:, 0], _FREQUENCIES_B2[:, 1]] > _DEAD_ZONE)
+
+
+def transform_of_span(low: float, high: float, side: int) -> NDArray[np.float64]:
+    """Resample a part of a line of pixels to `SIDE` and transform it: one matrix for both.
+
+    Args:
+        low, high: the part, as shares of the line, 0 <= low < high <= 1.
+        side: pixels of the line; the part holds at least `SIDE` of them, or what lies between is interpolated.
+
+    Returns:
+        (9, side) float64; such a matrix for the rows and one for the columns give the coefficients that
+        `from_coefficients` takes.
+    """
+    edges = (low + (high - low) * np.arange(SIDE + 1) / SIDE) * side
+    middle = (edges[1:] + edges[:-1]) / 2
+    reach = max(1.0, (high - low) * side / SIDE) / 2
+    pixel = np.arange(side)
+    covered = np.minimum(middle[:, None] + reach, pixel + 1) - np.maximum(middle[:, None] - reach, pixel)
+    weights = np.maximum(covered, 0.0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.asarray(_DCT @ weights)
 
 
 def views(hash_N: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -104,6 +128,11 @@ def turn(images_N: NDArray[Scalar], view: int) -> NDArray[Scalar]:
     return images_N
 
 
+def inverse(view_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The views that undo views: each but the two quarter turns undoes itself."""
+    return _INVERSE_V[view_N]
+
+
 def hamming(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Number of bits in which two hashes differ, elementwise with broadcasting, 0 to 64."""
     return np.bitwise_count(np.bitwise_xor(a, b)).astype(np.int64)
@@ -132,3 +161,4 @@ def _view_tables() -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
 
 
 _PERMUTATION_VB, _MASK_VB = _view_tables()
+_INVERSE_V: Final[NDArray[np.int64]] = np.array([0, 1, 2, 3, 4, 6, 5, 7])

@@ -11,34 +11,24 @@ from numpy.typing import NDArray
 
 from webclean import schema
 from webclean.config import DedupConfig, IngestConfig
-from webclean.engines.base import Crash
-from webclean.io.decode import TINY_SIDE, Limits
+from webclean.io.decode import TINY_SIDE
 from webclean.ops import duplicates
-from webclean.ops.duplicates import Bars, Looks, Pairs
+from webclean.ops.duplicates import NO_PAIRS, Bars, Fits, Looks, Membership, Pairs
+from webclean.stages import second_pass, test_set
 from webclean.stages.base import Context, Counts, Source
 from webclean.stages.rows import not_usable
+from webclean.stages.second_pass import Pictures
+from webclean.stages.test_set import Hit, TestSet
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from webclean.io.readers.listing import Listing
 
 _COLUMNS = (
     schema.IMAGE_ID, schema.SOURCE_KEY, schema.CATEGORY, schema.RANK, schema.WIDTH, schema.HEIGHT, schema.NBYTES,
-    schema.SHA256, schema.PHASH, schema.IS_GRAY, schema.TINY, schema.STATUS,
+    schema.URI, schema.SHA256, schema.PHASH, schema.IS_GRAY, schema.TINY, schema.STATUS,
 )  # fmt: skip
-_TASK_ROWS = 64
 _EMPTY = "empty"
-
-
-@dataclass(frozen=True)
-class _Against:
-    """One image's copy in the test set."""
-
-    key: str
-    kind: str
-    view: int
-    distance: int
 
 
 def source_fingerprint(config: DedupConfig) -> Source | None:
@@ -64,12 +54,24 @@ def run(config: DedupConfig, context: Context) -> Counts:
     bars = Bars(correlation=config.correlation, cutout_residual=config.cutout_residual)
     same_N = _same_content(images.column(schema.SHA256))
     pairs = _near_pairs(hash_N, looks, same_N, config.radius, bars, context)
-    best_first = _best_first(images)
-    groups = duplicates.group(hash_N, looks, same_N, pairs, best_first, bars)
-    against: dict[int, _Against] = {}
+    test = None
     if config.against is not None:
         assert context.listing is not None, "execute hands over what source_fingerprint listed"
-        against = _against(context.listing, images, hash_N, looks, config.radius, bars, context)
+        test = test_set.read(context.listing, context)
+    fits: Membership = partial(duplicates.fits_by_tiny, hash_N=hash_N, looks=looks, bars=bars.lax())
+    second = None
+    if config.second_pass:
+        second = _SecondPass.run(context, images, hash_N, looks, same_N, test, pairs)
+        pairs = duplicates.best_views(
+            [pairs, second.pairs], [np.ones(len(pairs)), np.zeros(len(second.pairs))]
+        )
+        fits = partial(second.fits, first_look=fits)
+    groups = duplicates.group(same_N, pairs, _best_first(images), fits)
+    against: dict[int, Hit] = {}
+    if test is not None:
+        sha256 = images.column(schema.SHA256).to_pylist()
+        overlaps = NO_PAIRS if second is None else second.of_test
+        against = test_set.hits(test, sha256, hash_N, looks, overlaps, config.radius, bars)
     rows = _rows(images, same_N, groups, against)
     rows += _equal_bad_files(context, first_group=len({row[schema.GROUP] for row in rows}))
     for index, start in enumerate(range(0, max(1, len(rows)), tables.PART_ROWS)):
@@ -77,6 +79,9 @@ def run(config: DedupConfig, context: Context) -> Counts:
         columns = {name: [row[name] for row in part] for name in schema.DUPLICATES_TABLE.column_names}
         tables.write_part(context.run, schema.DUPLICATES, index, columns, schema.DUPLICATES_TABLE)
     context.result |= _summary(images, same_N, rows, len(pairs), config.against is not None)
+    if second is not None:
+        context.result["second_pass_pairs"] = len(second.pairs)
+        second_pass.forget(context, second.pictures)
     return Counts(
         total=tables.num_rows(context.run, schema.IMAGES),
         forwarded=images.num_rows,
@@ -121,36 +126,116 @@ def _near_pairs(
     context: Context,
 ) -> Pairs:
     """Verified pairs among images of different content, each under its best view."""
-    # One image of each content is enough, and an image without any structure is not looked for.
-    _, first = np.unique(same_N, return_index=True)
-    asked = np.sort(first[~looks.flat_N[first]])
+    asked = _asked(same_N, looks)
     found: list[Pairs] = []
+    scores: list[NDArray[np.float64]] = []
     with context.progress(total=len(asked), unit="images", label="near duplicates") as bar:
         for block in duplicates.candidates(hash_N[asked], None, radius):
-            pairs = Pairs(asked[block.first_P], asked[block.second_P], block.view_P, block.distance_P)
+            pairs = block.at(asked)
             verdict_P, correlation_P = duplicates.verify(pairs, looks, looks, bars)
-            found.append(_best_views(pairs.where(verdict_P), correlation_P[verdict_P]))
+            found.append(pairs.where(verdict_P))
+            scores.append(correlation_P[verdict_P])
             bar.advance(min(duplicates.BLOCK, len(asked)))
-    if not found:
-        empty = np.empty(0, dtype=np.int64)
-        return Pairs(empty, empty, empty, empty)
-    return Pairs(
-        *(
-            np.concatenate([getattr(p, name) for p in found])
-            for name in ("first_P", "second_P", "view_P", "distance_P")
+    return duplicates.best_views(found, scores)
+
+
+@dataclass(frozen=True)
+class _SecondPass:
+    """What the second pass found, and what it still has to be asked.
+
+    One picture of each content is looked at, and after them those of the test set.
+
+    Attributes:
+        pictures: of the images at `row_K`, then of the test set.
+        picture_N: which of the pictures shows the content of each image, -1 where there is none.
+        pairs: copies among the images that the first pass did not see.
+        of_test: copies of test images; `second_P` counts in the test set.
+    """
+
+    context: Context
+    pictures: Pictures
+    picture_N: NDArray[np.int64]
+    pairs: Pairs
+    of_test: Pairs
+
+    @classmethod
+    def run(
+        cls,
+        context: Context,
+        images: pa.Table,
+        hash_N: NDArray[np.uint64],
+        looks: Looks,
+        same_N: NDArray[np.int64],
+        test: TestSet | None,
+        known: Pairs,
+    ) -> _SecondPass:
+        row_K = _asked(same_N, looks)
+        ids, uris = (
+            [column[row] for row in row_K.tolist()]
+            for column in (images.column(name).to_pylist() for name in (schema.IMAGE_ID, schema.URI))
         )
-    )
+        cutout_K, hash_K = looks.cutout_N[row_K], hash_N[row_K]
+        if test is not None:
+            ids += [f"{sha}-{key}" for sha, key in zip(test.sha256, test.keys, strict=True)]
+            uris += test.uris
+            cutout_K = np.concatenate([cutout_K, test.looks.cutout_N])
+            hash_K = np.concatenate([hash_K, test.hash_T])
+        pictures = second_pass.read(context, ids, uris, cutout_K, hash_K)
+        picture_of_row = np.full(len(hash_N), -1, dtype=np.int64)
+        picture_of_row[row_K] = np.arange(len(row_K))
+        _, first_of_same, label_N = np.unique(same_N, return_index=True, return_inverse=True)
+        found = second_pass.copies(context, pictures, known.at(picture_of_row))
+        is_crawl_P, is_test_P = found.second_P < len(row_K), found.first_P >= len(row_K)
+        # A copy of a test image is one whichever of the equal files it is.
+        of_test = found.where(~is_crawl_P & ~is_test_P)
+        twin, pair = _rows_of(label_N, label_N[row_K[of_test.first_P]])
+        of_test = of_test.where(pair)
+        return cls(
+            context,
+            pictures,
+            picture_of_row[first_of_same[label_N]],
+            found.where(is_crawl_P).at(row_K),
+            Pairs(twin, of_test.second_P - len(row_K), of_test.view_P, of_test.distance_P),
+        )
+
+    def fits(
+        self, image_M: NDArray[np.int64], representative_M: NDArray[np.int64], *, first_look: Membership
+    ) -> Fits:
+        """By the first look, and where that says no, by the pixels of the second pass."""
+        found = first_look(image_M, representative_M)
+        open_M = np.flatnonzero(
+            ~found.fits_M & (self.picture_N[image_M] >= 0) & (self.picture_N[representative_M] >= 0)
+        )
+        if len(open_M):
+            more = second_pass.fits(
+                self.context,
+                self.pictures,
+                self.picture_N[image_M[open_M]],
+                self.picture_N[representative_M[open_M]],
+            )
+            better = open_M[more.fits_M]
+            found.fits_M[better] = True
+            found.view_M[better] = more.view_M[more.fits_M]
+            found.distance_M[better] = more.distance_M[more.fits_M]
+        return found
 
 
-def _best_views(pairs: Pairs, correlation_P: NDArray[np.float64]) -> Pairs:
-    """Of a pair that matches under several views, the view of the highest correlation."""
-    order = np.lexsort((pairs.view_P, -correlation_P, pairs.second_P, pairs.first_P))
-    first, second = pairs.first_P[order], pairs.second_P[order]
-    is_new = np.ones(len(order), dtype=np.bool_)
-    is_new[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
-    keep = np.zeros(len(order), dtype=np.bool_)
-    keep[order[is_new]] = True
-    return pairs.where(keep)
+def _rows_of(
+    label_N: NDArray[np.int64], label_P: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of each label, and for each of them its position in `label_P`."""
+    order = np.argsort(label_N, kind="stable")
+    begin = np.searchsorted(label_N[order], label_P)
+    num_P = np.searchsorted(label_N[order], label_P, side="right") - begin
+    pair = np.repeat(np.arange(len(label_P)), num_P)
+    within = np.arange(len(pair)) - np.repeat(np.cumsum(num_P) - num_P, num_P)
+    return order[begin[pair] + within], pair
+
+
+def _asked(same_N: NDArray[np.int64], looks: Looks) -> NDArray[np.int64]:
+    """Rows that are searched: one image of each content, and none without any structure."""
+    _, first = np.unique(same_N, return_index=True)
+    return np.sort(first[~looks.flat_N[first]])
 
 
 def _best_first(images: pa.Table) -> list[int]:
@@ -166,76 +251,11 @@ def _best_first(images: pa.Table) -> list[int]:
     return sorted(range(len(keys)), key=keys.__getitem__)
 
 
-def _against(
-    test: Listing,
-    images: pa.Table,
-    hash_N: NDArray[np.uint64],
-    looks: Looks,
-    radius: int,
-    bars: Bars,
-    context: Context,
-) -> dict[int, _Against]:
-    """Row -> the nearest copy in the test set: equal bytes first, then correlation, then its key."""
-    from webclean.io import scan
-
-    columns = (test.records.column(name).to_pylist() for name in (schema.URI, schema.STATUS))
-    uris = [uri if status is None else None for uri, status in zip(*columns, strict=True)]
-    keys = test.records.column(schema.SOURCE_KEY).to_pylist()
-    inspect = partial(scan.inspect_all, root=test.root, limits=Limits())
-    tasks = [uris[start : start + _TASK_ROWS] for start in range(0, len(uris), _TASK_ROWS)]
-    known: list[tuple[str, Any]] = []
-    unusable = 0
-    with context.progress(total=len(uris), unit="images", label="test set") as bar:
-        for task_number, result in enumerate(context.engine.map(inspect, tasks, yield_crashes=True)):
-            size = len(tasks[task_number])
-            offset = task_number * _TASK_ROWS
-            good = (
-                [] if isinstance(result, Crash)
-                else [(keys[offset + i], found) for i, found in enumerate(result)
-                      if found is not None and found.status == schema.STATUS_OK]
-            )  # fmt: skip
-            unusable += size - len(good)
-            known += good
-            bar.advance(size)
-    context.result["against"] = {"images": len(uris), "unusable": unusable}
-    if unusable:
-        context.note(f"test set: {unusable} of {len(uris)} files are no usable images and were not compared")
-    if not known:
-        return {}
-    hits: dict[int, tuple[tuple[Any, ...], _Against]] = {}
-
-    def offer(row: int, hit: _Against, score: float) -> None:
-        order = (hit.kind != schema.KIND_EXACT, -score, hit.key.encode(), hit.view)
-        if row not in hits or order < hits[row][0]:
-            hits[row] = (order, hit)
-
-    by_sha: dict[str, str] = {}
-    for key, found in known:
-        by_sha.setdefault(found.sha256, key)
-    for row, sha256 in enumerate(images.column(schema.SHA256).to_pylist()):
-        if sha256 in by_sha:
-            offer(row, _Against(by_sha[sha256], schema.KIND_EXACT, 0, 0), 1.0)
-    test_hash = np.array([found.phash for _, found in known], dtype=np.uint64)
-    octets = b"".join(found.tiny for _, found in known)
-    test_looks = duplicates.look(
-        np.frombuffer(octets, dtype=np.uint8).reshape(-1, TINY_SIDE, TINY_SIDE, 3),
-        np.array([found.is_gray for _, found in known], dtype=np.bool_),
-    )
-    for pairs in duplicates.candidates(hash_N, test_hash, radius):
-        verdict_P, correlation_P = duplicates.verify(pairs, looks, test_looks, bars)
-        for p in np.flatnonzero(verdict_P).tolist():
-            hit = _Against(
-                known[pairs.second_P[p]][0], schema.KIND_NEAR, int(pairs.view_P[p]), int(pairs.distance_P[p])
-            )
-            offer(int(pairs.first_P[p]), hit, float(correlation_P[p]))
-    return {row: hit for row, (_, hit) in hits.items()}
-
-
 def _rows(
     images: pa.Table,
     same_N: NDArray[np.int64],
     groups: list[list[duplicates.Member]],
-    against: dict[int, _Against],
+    against: dict[int, Hit],
 ) -> list[dict[str, Any]]:
     """Rows of `duplicates` in image order; groups are numbered in the order of their smallest member."""
     ids = images.column(schema.IMAGE_ID).to_pylist()
