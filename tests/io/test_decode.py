@@ -302,7 +302,7 @@ def test_time_limit(monkeypatch):
         except Exception:  # noqa: BLE001, a decoder that swallows everything
             time.sleep(30)
 
-    monkeypatch.setattr(decode, "_decode_copy", endless)
+    monkeypatch.setattr(decode, "_decode_copies", endless)
     before = signal.getitimer(signal.ITIMER_REAL)
     handler = signal.getsignal(signal.SIGALRM)
     found = inspect(b"\xff\xd8\xff", Limits(seconds=0.05))

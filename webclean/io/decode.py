@@ -18,10 +18,10 @@ import struct
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -39,6 +39,9 @@ COPY_SIDE: Final = 128
 
 _COPY_SHORT_SIDE: Final = phash.SIDE
 TINY_SIDE: Final = 16
+# The picture is averaged down by whole numbers to no less than this many times the tiny copy, then interpolated: the
+# blocks that are left over at one edge weigh too little to tell a mirror image from its original.
+_TINY_GAP: Final = 3.0
 
 # Pillow knows these but hands them to another program (Ghostscript), has no decoder of its own, or has one
 # only where a further package is installed.
@@ -97,11 +100,11 @@ class Limits:
     seconds: float = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(NamedTuple):
     """What one file's bytes say; names and units as in `schema.IMAGES_TABLE`.
 
     All but `status`, `error`, `nbytes` and `sha256` may be None: they are as far as the decode came.
+    A tuple, because millions of them travel from the workers.
     """
 
     status: str
@@ -136,6 +139,22 @@ class _RefusedError(Exception):
         self.status = status
 
 
+@dataclass(frozen=True, slots=True)
+class _Copies:
+    """Upright small copies of one image: grey of `COPY_SIDE`, and RGB of `TINY_SIDE` squared."""
+
+    gray: Image.Image
+    tiny: Image.Image
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the decode of one image left to be measured; `copies` is None where there is nothing to measure."""
+
+    found: dict[str, Any]
+    copies: _Copies | None
+
+
 def inspect(data: bytes, limits: Limits | None = None) -> Inspection:
     """Identify, check, decode once (scaled where the format allows) and measure one image.
 
@@ -145,25 +164,50 @@ def inspect(data: bytes, limits: Limits | None = None) -> Inspection:
         data: the whole file.
         limits: pixel and time limits; bytes are the reader's to check.
     """
+    return inspect_each([data], limits)[0]
+
+
+def inspect_each(files: Iterable[bytes | Inspection], limits: Limits | None = None) -> list[Inspection]:
+    """Inspect files as `inspect` does, one after the other; what takes long to set up is set up once.
+
+    Args:
+        files: contents, taken from the iterable when their turn comes; a finding stands for a file that could not
+            be read, and is given back.
+        limits: pixel and time limits of each.
+    """
     limits = limits or Limits()
+    looks: list[_Look | Inspection] = []
+    with _quiet(), _Clock(limits.seconds) as clock:
+        for data in files:
+            looks.append(data if isinstance(data, Inspection) else _look(data, limits, clock))
+    copies = [look.copies for look in looks if isinstance(look, _Look) and look.copies is not None]
+    measures = iter(_measure(copies))
+    return [
+        look if isinstance(look, Inspection)
+        else Inspection(**look.found) if look.copies is None
+        else Inspection(**look.found, **next(measures))
+        for look in looks
+    ]  # fmt: skip
+
+
+def _look(data: bytes, limits: Limits, clock: _Clock) -> _Look:
     if not data:
-        return Inspection(status="empty", error="the file has no bytes", nbytes=0)
+        return _Look({"status": "empty", "error": "the file has no bytes", "nbytes": 0}, None)
     found: dict[str, Any] = {"nbytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     try:
-        with _quiet(), _time_limit(limits.seconds):
+        with clock.running():
             # The border to decoders that meet hostile bytes: what they raise is a finding about the
             # file (`_blame`), our own arithmetic stands outside.
             try:
-                copy = _decode_copy(data, limits, found)
+                copies = _decode_copies(data, limits, found)
                 if (flaw := containers.hidden_flaw(data, found["format"])) is not None:
                     raise _RefusedError(*flaw)
             except Exception as error:  # noqa: BLE001
                 status, message = _blame(error, data, found.get("format"))
-                return Inspection(status=status, error=message[:_ERROR_LENGTH], **found)
+                return _Look({"status": status, "error": message[:_ERROR_LENGTH], **found}, None)
     except _OutOfTimeError:
-        message = f"not decoded in {limits.seconds:g} s"
-        return Inspection(status="timeout", error=message, **found)
-    return Inspection(status="ok", **found, **_measure(copy), aspect=found["width"] / found["height"])
+        return _Look({"status": "timeout", "error": f"not decoded in {limits.seconds:g} s", **found}, None)
+    return _Look({"status": "ok", **found, "aspect": found["width"] / found["height"]}, copies)
 
 
 def open_rgb(data: bytes, *, min_side: int | None = None, limits: Limits | None = None) -> Image.Image:
@@ -181,7 +225,7 @@ def open_rgb(data: bytes, *, min_side: int | None = None, limits: Limits | None 
     """
     limits = limits or Limits()
     try:
-        with _quiet(), _time_limit(limits.seconds):
+        with _quiet(), _Clock(limits.seconds) as clock, clock.running():
             image = _open(data, limits.max_pixels)
             _refuse(image, limits.max_pixels)
             if min_side is not None:
@@ -192,8 +236,8 @@ def open_rgb(data: bytes, *, min_side: int | None = None, limits: Limits | None 
         raise TimeoutError(f"not decoded in {limits.seconds:g} s") from None
 
 
-def _decode_copy(data: bytes, limits: Limits, found: dict[str, Any]) -> Image.Image:
-    """The small upright RGB copy; fills `found` on the way, so that a failure keeps what was learnt."""
+def _decode_copies(data: bytes, limits: Limits, found: dict[str, Any]) -> _Copies:
+    """The small upright copies; fills `found` on the way, so that a failure keeps what was learnt."""
     image = _open(data, limits.max_pixels)
     if not containers.is_plausible(data, image.format):
         raise _RefusedError("not_image", _UNKNOWN)
@@ -215,26 +259,36 @@ def _decode_copy(data: bytes, limits: Limits, found: dict[str, Any]) -> Image.Im
     found["exif_orientation"] = orientation
     ratio = min(1.0, COPY_SIDE / max(width, height))
     size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-    copy = _upright(_to_rgb(image, size), image, orientation)
+    # Where nothing is to be converted, grey is resized instead of three channels.
+    rgb = image if image.mode == "RGB" and not image.has_transparency_data else _to_rgb(image, size)
+    gray = _resized(rgb.convert("L"), size)
+    tiny = rgb.resize((TINY_SIDE, TINY_SIDE), Image.Resampling.BILINEAR, reducing_gap=4.0)
     if orientation is not None and orientation >= 5 and image.format != "TIFF":
         found |= {"width": height, "height": width}
-    return copy
+    return _Copies(_upright(gray, image, orientation), _upright(tiny, image, orientation))
 
 
-def _measure(copy: Image.Image) -> dict[str, Any]:
-    gray = copy.convert("L")
-    square = gray.resize((phash.SIDE, phash.SIDE), Image.Resampling.BILINEAR)
-    tiny = np.asarray(copy.resize((TINY_SIDE, TINY_SIDE), Image.Resampling.BILINEAR))
-    measured = quality.measure(np.asarray(gray))
-    return {
-        "phash": int(phash.phash(np.asarray(square)[None])[0]),
-        "brightness": measured.brightness,
-        "contrast": measured.contrast,
-        "sharpness": measured.sharpness,
-        "entropy": measured.entropy,
-        "is_gray": quality.is_gray(tiny),
-        "tiny": tiny.tobytes(),
-    }
+def _measure(copies: list[_Copies]) -> list[dict[str, Any]]:
+    """Measures of some images, by column name."""
+    if not copies:
+        return []
+    squares = [copy.gray.resize((phash.SIDE, phash.SIDE), Image.Resampling.BILINEAR) for copy in copies]
+    hash_N = phash.phash(np.stack([np.asarray(square) for square in squares])).tolist()
+    tiny_NSSC = np.stack([np.asarray(copy.tiny) for copy in copies])
+    gray_N = quality.is_gray(tiny_NSSC).tolist()
+    measured = [quality.measure(np.asarray(copy.gray)) for copy in copies]
+    return [
+        {
+            "phash": hash_N[i],
+            "brightness": one.brightness,
+            "contrast": one.contrast,
+            "sharpness": one.sharpness,
+            "entropy": one.entropy,
+            "is_gray": gray_N[i],
+            "tiny": tiny_NSSC[i].tobytes(),
+        }
+        for i, one in enumerate(measured)
+    ]
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
@@ -439,29 +493,45 @@ def _libtiff_heard(image: Image.Image) -> Iterator[None]:
         raise _RefusedError("corrupt", damage)
 
 
-@contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise `_OutOfTimeError` in the block after so many seconds.
+class _Clock:
+    """Stops blocks that take more than so many seconds, by raising `_OutOfTimeError` in them.
 
     Works where signals do: in the main thread on POSIX, which is where workers decode. A timer that was
-    already running (a test runner's) goes on afterwards.
+    already running (a test runner's) stands still meanwhile and goes on afterwards.
     """
-    usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
-    if not usable or seconds <= 0:
-        yield
-        return
 
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise _OutOfTimeError
+    def __init__(self, seconds: float) -> None:
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        self._seconds = seconds
+        self._is_usable = hasattr(signal, "setitimer") and in_main_thread and seconds > 0
 
-    started = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, stop)
-    delay, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+    def __enter__(self) -> Self:
+        if self._is_usable:
+            self._started = time.monotonic()
+            self._handler = signal.signal(signal.SIGALRM, _stop)
+            self._before = signal.setitimer(signal.ITIMER_REAL, 0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._is_usable:
+            return
+        signal.signal(signal.SIGALRM, self._handler)
+        delay, interval = self._before
         if delay > 0:
-            left = max(1e-3, delay - (time.monotonic() - started))
+            left = max(1e-3, delay - (time.monotonic() - self._started))
             signal.setitimer(signal.ITIMER_REAL, left, interval)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        if not self._is_usable:
+            yield
+            return
+        signal.setitimer(signal.ITIMER_REAL, self._seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    raise _OutOfTimeError

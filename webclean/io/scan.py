@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-from webclean.io.decode import Inspection, Limits, inspect
+from webclean.io.decode import Inspection, Limits, inspect_each
 from webclean.io.readers import uris
 
 _READ_TOGETHER = 8  # a store answers many as soon as one; no more, since each may be as large as the limit
@@ -25,33 +25,34 @@ def inspect_all(
         root: real path of the folder that nothing may be read outside of, None for no such limit.
         limits: bytes, pixels and time of one image.
     """
-    found: list[Inspection | None] = []
+    found = iter(inspect_each(_contents([uri for uri in locations if uri is not None], root, limits), limits))
+    return [None if uri is None else next(found) for uri in locations]
+
+
+def _contents(locations: Sequence[str], root: str | None, limits: Limits) -> Iterator[bytes | Inspection]:
     for start in range(0, len(locations), _READ_TOGETHER):
         some = locations[start : start + _READ_TOGETHER]
         for uri, read in zip(some, _reads(some, limits.max_bytes), strict=True):
-            found.append(None if uri is None else _inspect(uri, read, root, limits))
-    return found
+            yield _content(uri, read, root)
 
 
-def _reads(locations: Sequence[str | None], max_bytes: int) -> list[Callable[[], bytes]]:
+def _reads(locations: Sequence[str], max_bytes: int) -> list[Callable[[], bytes]]:
     """How the bytes of each are got; what lies in a store is on its way already, all at once."""
     waiting: dict[str, Future[bytes]] = {}
-    remote = {uri for uri in locations if uri is not None and uris.is_remote(uri)}
+    remote = {uri for uri in locations if uris.is_remote(uri)}
     if remote:
         with ThreadPoolExecutor(len(remote)) as pool:
             waiting = {uri: pool.submit(_read, uri, max_bytes) for uri in remote}
-    return [
-        waiting[uri].result if uri in waiting else partial(_read, uri or "", max_bytes) for uri in locations
-    ]
+    return [waiting[uri].result if uri in waiting else partial(_read, uri, max_bytes) for uri in locations]
 
 
-def _inspect(uri: str, read: Callable[[], bytes], root: str | None, limits: Limits) -> Inspection:
-    """Inspect the image at one uri; never raises for anything about the file."""
+def _content(uri: str, read: Callable[[], bytes], root: str | None) -> bytes | Inspection:
+    """The bytes at one uri, or what is to be said of a file that cannot be read."""
     path = uris.local_path(uri)
     if root is not None and path is not None and not is_inside(os.fspath(path), root):
         return Inspection(status="unreadable", error="it lies outside SOURCE; --allow-outside reads it")
     try:
-        data = read()
+        return read()
     except uris.TooManyBytesError as error:
         return Inspection(status="too_large", error=str(error.strerror), nbytes=error.nbytes)
     except OSError as error:
@@ -59,7 +60,6 @@ def _inspect(uri: str, read: Callable[[], bytes], root: str | None, limits: Limi
         return Inspection(status=status, error=f"{type(error).__name__}: {error.strerror or error}")
     except ValueError as error:  # a null character in a path
         return Inspection(status="unreadable", error=f"{type(error).__name__}: {error}")
-    return inspect(data, limits)
 
 
 def is_inside(path: str, root: str) -> bool:

@@ -156,28 +156,35 @@ def measure(gray_HW: NDArray[np.uint8]) -> Quality:
     squares = int(count_L @ (level_L * level_L))
     mean = total / num_pixels
     variance = max(0.0, squares / num_pixels - mean * mean)
-    p = count_L[count_L > 0] / num_pixels
+    # H = log2 n - (1 / n) sum c log2 c over the levels' counts c
+    surplus = float((count_L * np.log2(np.maximum(count_L, 1))).sum()) / num_pixels
     return Quality(
         brightness=mean / 255,
         contrast=min(1.0, variance**0.5 / 127.5),
         sharpness=_sharpness(gray_HW),
-        entropy=float(max(0.0, -(p * np.log2(p)).sum())),
+        entropy=max(0.0, float(np.log2(num_pixels)) - surplus),
     )
 
 
-def is_gray(tiny_SSC: NDArray[np.uint8]) -> bool:
-    """Whether a small RGB copy, (S, S, 3) uint8, has no colour anywhere."""
-    wide = tiny_SSC.astype(np.int16)
-    return bool((wide.max(axis=2) - wide.min(axis=2)).max() <= _GRAY_TOLERANCE)
+def is_gray(tiny_NSSC: NDArray[np.uint8]) -> Bools:
+    """(N,) whether small RGB copies, (N, S, S, 3) uint8, have no colour anywhere."""
+    # A largest of three planes is many times as fast as one along an axis of three.
+    red, green, blue = (tiny_NSSC[..., channel].astype(np.int16) for channel in range(3))
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return np.asarray(spread.max(axis=(1, 2)) <= _GRAY_TOLERANCE)
 
 
 def _sharpness(gray_HW: NDArray[np.uint8]) -> float:
     height, width = gray_HW.shape
     if height < 3 or width < 3:
         return 0.0
-    wide = gray_HW.astype(np.int32)
-    laplacian = wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:] - 4 * wide[1:-1, 1:-1]
-    num = laplacian.size
-    mean = int(laplacian.sum()) / num
-    squares = int((laplacian.astype(np.int64) ** 2).sum()) / num
+    wide = gray_HW.astype(np.int16)
+    laplacian = wide[:-2, 1:-1] + wide[2:, 1:-1]
+    laplacian += wide[1:-1, :-2]
+    laplacian += wide[1:-1, 2:]
+    laplacian -= 4 * wide[1:-1, 1:-1]
+    # Whole numbers below 2**53: their sums are exact in any order.
+    x_P = laplacian.reshape(-1).astype(np.float64)
+    mean = float(x_P.sum()) / len(x_P)
+    squares = float(x_P @ x_P) / len(x_P)
     return float(max(0.0, squares - mean * mean) ** 0.5 / 255)

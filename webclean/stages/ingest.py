@@ -176,7 +176,7 @@ def _image_columns(rows: pa.Table, found: list[Inspection | None]) -> dict[str, 
     for name in schema.IMAGES_TABLE.column_names:
         if name == schema.IMAGE_ID:
             continue
-        if name in Inspection.__slots__:
+        if name in Inspection._fields:
             columns[name] = [getattr(inspection, name) for inspection in whole]
         else:
             columns[name] = rows.column(name)

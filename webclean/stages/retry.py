@@ -64,7 +64,7 @@ class RowsBefore:
 
         if not self._aside.exists(_RECORD):
             return
-        columns = (schema.SOURCE_KEY, schema.URI, *Inspection.__slots__)
+        columns = (schema.SOURCE_KEY, schema.URI, *Inspection._fields)
         for part in tables.iter_parts(self._aside, _ROWS, schema.IMAGES_TABLE, columns):
             yield from part.to_pylist()
 
@@ -83,7 +83,7 @@ class RowsBefore:
             return None
         if not _is_unchanged(uri, row[schema.NBYTES], self._started):
             return None
-        return Inspection(**{name: row[name] for name in Inspection.__slots__})
+        return Inspection(**{name: row[name] for name in Inspection._fields})
 
 
 def _is_unchanged(uri: str, nbytes: int | None, since: float) -> bool:
