@@ -45,7 +45,7 @@ NUM_MEMORY = (1_000, 50_000)
 MODULES = {"CleanVision": "cleanvision", "imagededup": "imagededup", "vision-data-doctor": "data_doctor"}
 
 CEILING = """
-import io, multiprocessing, os, sys
+import io, os, sys
 from concurrent.futures import ProcessPoolExecutor
 def decode(paths):
     from PIL import Image
@@ -61,7 +61,7 @@ def decode(paths):
 def main():
     paths = sorted(entry.path for entry in os.scandir(sys.argv[1]))
     tasks = [paths[i : i + 64] for i in range(0, len(paths), 64)]
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2) as pool:
         for _ in pool.map(decode, tasks):
             pass
 if __name__ == "__main__":

@@ -123,18 +123,19 @@ def color_share(tiny_NSSC: NDArray[np.uint8]) -> Floats:
     num_images, num_cells = len(tiny_NSSC), tiny_NSSC.shape[1] * tiny_NSSC.shape[2]
     if num_images == 0:
         return np.zeros(0)
-    level_NPC = (tiny_NSSC >> (8 - _COLOR_BITS)).reshape(num_images, num_cells, 3).astype(np.int64)
-    color_NP = np.sort((level_NPC << np.array([2 * _COLOR_BITS, _COLOR_BITS, 0])).sum(axis=2), axis=1)
+    # 15 bits a colour: whole numbers this short are sorted by their digits, many times as fast.
+    level_NPC = (tiny_NSSC >> (8 - _COLOR_BITS)).reshape(num_images, num_cells, 3).astype(np.uint16)
+    red, green, blue = (level_NPC[..., channel] for channel in range(3))
+    color_NP = (red << (2 * _COLOR_BITS)) | (green << _COLOR_BITS) | blue
+    color_NP.sort(axis=1)
     # Runs of equal colours in the sorted cells: their number, and the longest of each image.
     starts_NP = np.ones(color_NP.shape, dtype=np.bool_)
     starts_NP[:, 1:] = color_NP[:, 1:] != color_NP[:, :-1]
-    image_R, cell_R = np.nonzero(starts_NP)
-    end_R = np.append(image_R[1:] * num_cells + cell_R[1:], num_images * num_cells)
-    length_R = end_R - (image_R * num_cells + cell_R)
-    longest_N = np.zeros(num_images, dtype=np.int64)
-    np.maximum.at(longest_N, image_R, length_R)
-    others_N = num_cells - longest_N
-    return np.asarray((starts_NP.sum(axis=1) - 1) / np.maximum(others_N, 1), dtype=np.float64)
+    start_R = np.flatnonzero(starts_NP)
+    num_runs_N = starts_NP.sum(axis=1)
+    length_R = np.diff(start_R, append=num_images * num_cells)
+    longest_N = np.maximum.reduceat(length_R, np.cumsum(num_runs_N) - num_runs_N)
+    return np.asarray((num_runs_N - 1) / np.maximum(num_cells - longest_N, 1), dtype=np.float64)
 
 
 def measure(gray_HW: NDArray[np.uint8]) -> Quality:
