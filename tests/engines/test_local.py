@@ -51,6 +51,10 @@ def die_once(x: int, folder: str) -> int:
     return x
 
 
+def is_loaded(module: str) -> bool:
+    return module in sys.modules
+
+
 def count_call(x: int, folder: str) -> int:
     with open(Path(folder, str(x)), "a") as file:
         file.write("called\n")
@@ -153,6 +157,17 @@ def test_what_was_done_before_a_crash_is_not_done_again(engine, tmp_path):
     assert [isinstance(x, Crash) for x in found] == [False, True, False]
     calls = [len((tmp_path / str(x)).read_text().splitlines()) for x in range(3)]
     assert calls == [1, 2, 1]
+
+
+def test_a_prepared_worker_has_the_module_before_it_is_asked():
+    engine = LocalEngine(1)
+    try:
+        assert list(engine.map(is_loaded, ["xml.dom.minidom"])) == [False]
+        engine.prepare("xml.dom.minidom")
+        engine.prepare("no_such_module")  # whoever needs it will say so
+        assert list(engine.map(is_loaded, ["xml.dom.minidom"])) == [True]
+    finally:
+        engine.close()
 
 
 def test_one_compute_thread_each_and_gone_after_close(engine):

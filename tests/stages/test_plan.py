@@ -194,3 +194,9 @@ def test_the_command_refuses_features_that_saw_the_labels(tmp_path, monkeypatch,
     assert main(["weight", made.run.url, "--quiet"]) == 2
     assert "not label free" in capsys.readouterr().err
     assert not made.run.exists("decisions/default/run.json")
+
+
+def test_what_the_workers_of_ingest_are_told_to_load_is_what_they_run():
+    from webclean.io import scan
+
+    assert plan._SCAN == scan.__name__

@@ -42,6 +42,10 @@ class Engine(Protocol):
         """
         ...
 
+    def prepare(self, module: str) -> None:
+        """Let local workers start and import a module while this process does something else; does not wait."""
+        ...
+
     def close(self) -> None:
         """Stop the workers."""
         ...

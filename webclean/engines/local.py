@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import multiprocessing
 import os
 import signal
@@ -52,6 +53,9 @@ class InlineEngine:
     ) -> Iterator[U | Crash]:
         """See `Engine.map`; a crash here is a crash of the program."""
         return map(function, items)
+
+    def prepare(self, module: str) -> None:
+        """See `Engine.prepare`; it is imported when it is needed."""
 
     def close(self) -> None:
         """Nothing to stop."""
@@ -109,6 +113,11 @@ class LocalEngine:
             for entry_left in waiting:
                 entry_left.future.cancel()
 
+    def prepare(self, module: str) -> None:
+        """See `Engine.prepare`."""
+        for _ in range(self.num_workers):
+            self._submit(_load, module)
+
     def _submit(self, function: Callable[[T], U], item: T) -> Future[U]:
         if self._pool is None:
             self._pool = self._start(self.num_workers)
@@ -153,6 +162,10 @@ class LocalEngine:
                 with contextlib.suppress(OSError):
                     process.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _load(module: str) -> None:
+    importlib.import_module(module)
 
 
 def _prepare_worker(parent: int) -> None:

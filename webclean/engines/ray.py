@@ -101,6 +101,9 @@ class RayEngine:
                 message, hint="free memory on the cluster's machines, or find the input with --engine local"
             ) from error
 
+    def prepare(self, module: str) -> None:
+        """See `Engine.prepare`; Ray starts workers when it has tasks."""
+
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
         if self._owns and self._ray.is_initialized():

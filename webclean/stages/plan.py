@@ -31,6 +31,8 @@ from webclean.stages.chain import BY_NAME
 
 C = TypeVar("C", bound=StageConfig)
 
+_SCAN = "webclean.io.scan"  # what the workers of ingest run
+
 
 class Builder(Protocol):
     """Makes a stage's config from what the person asked for."""
@@ -54,6 +56,8 @@ def ingest(
     if force:
         config = dataclasses.replace(config, retry_failed=False)
     again = config.retry_failed and retry.is_wanted(context.run)
+    if committed(context.run, schema.IMAGES) is None:
+        context.engine.prepare(_SCAN)  # while this process lists SOURCE
     found = execute(BY_NAME["ingest"], config, context, force=force or again)
     if config.retry_failed:
         retry.forget(context.run)
