@@ -21,6 +21,8 @@ from webclean.engines.make import make_engine
 from webclean.engines.ray import RayEngine
 from webclean.errors import ArtifactInvalidError, ConfigError, WorkerCrashedError
 
+SAMPLE = Path(__file__).resolve().parents[2] / "sample_data" / "crawl"
+
 pytestmark = pytest.mark.xdist_group("ray")  # one cluster at a time: its ports and memory are the machine's
 
 
@@ -124,8 +126,8 @@ def test_no_cluster_there_is_said():
         GeneralConfig(engine="ray", workers=0)
 
 
-def _bytes(run: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*.parquet")}
+def _bytes(run: Path, pattern: str = "*.parquet") -> dict[str, bytes]:
+    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob(pattern) if path.is_file()}
 
 
 def test_ingest_writes_the_same_bytes_as_local_processes(cluster, engine, tmp_path, capsys):
@@ -147,3 +149,30 @@ def test_ingest_writes_the_same_bytes_as_local_processes(cluster, engine, tmp_pa
     death.join()
     assert _bytes(tmp_path / "one") == _bytes(tmp_path / "two") == _bytes(tmp_path / "ray")
     assert len(_bytes(tmp_path / "ray")) >= 3
+
+
+def test_second_pass_features_and_export_give_the_same_bytes_while_a_machine_dies(
+    cluster, engine, tmp_path, capsys
+):
+    def run(name: str, flags: list[str]) -> None:
+        folder = str(tmp_path / name)
+        for command in (
+            ["ingest", str(SAMPLE), folder, "--limit", "64", "--second-pass"],
+            ["weight", folder],
+            ["export", folder, str(tmp_path / f"{name}-out"), "--images", "copy"],
+        ):
+            assert app.main([*command, "--quiet", *flags]) == 0, capsys.readouterr().err
+
+    run("local", ["--workers", "1"])
+    node = cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    death = threading.Timer(5.0, cluster.remove_node, (node,), {"allow_graceful": False})
+    death.start()
+    run("ray", ["--engine", "ray", "--address", cluster.address])
+    death.join()
+    made = _bytes(tmp_path / "local")
+    assert any(name.startswith("features/") for name in made)
+    assert made == _bytes(tmp_path / "ray")
+    exported = _bytes(tmp_path / "local-out", "*.jpg")
+    assert len(exported) > 20
+    assert exported == _bytes(tmp_path / "ray-out", "*.jpg")
