@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from webclean.engines.base import Crash
 from webclean.engines.local import InlineEngine, LocalEngine, available_cores
 from webclean.engines.make import make_engine
 from webclean.errors import ArtifactInvalidError, WorkerCrashedError
+from webclean.io import decode
 
 
 def square(x: int) -> int:
@@ -53,6 +55,14 @@ def die_once(x: int, folder: str) -> int:
 
 def is_loaded(module: str) -> bool:
     return module in sys.modules
+
+
+def hang(x: int) -> str:
+    """What `inspect` does where a decoder computes on and on without Python."""
+    with decode._Clock(0.2) as clock, clock.running():
+        if x == 2:
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+    return str(x)
 
 
 def count_call(x: int, folder: str) -> int:
@@ -137,6 +147,12 @@ def test_a_crash_is_blamed_on_its_item_and_the_others_arrive(by, engine):
     assert [x for x in found if not isinstance(x, Crash)] == [0, 1, 2, 4, 5, 7, 8]
     assert [x.index for x in found if isinstance(x, Crash)] == [3, 6]
     assert [found.index(x) for x in found if isinstance(x, Crash)] == [3, 6]
+
+
+def test_a_decoder_that_never_returns_costs_its_worker_and_nothing_else(engine):
+    found = list(engine.map(hang, range(5), yield_crashes=True))
+    assert [x for x in found if not isinstance(x, Crash)] == ["0", "1", "3", "4"]
+    assert [x.index for x in found if isinstance(x, Crash)] == [2]
 
 
 def test_a_crash_stops_where_none_is_asked_for(engine):

@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 
 from webclean.engines.base import Crash
 from webclean.errors import WorkerCrashedError
+from webclean.io import hangs
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -172,6 +173,7 @@ def _prepare_worker(parent: int) -> None:
     """Set up a fresh worker before anything heavy is imported in it."""
     for name in _THREAD_VARIABLES:
         os.environ[name] = "1"
+    hangs.this_process_is_replaceable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     if sys.platform == "linux":
         # A parent killed with SIGKILL must not leave workers behind that hold the run folder's files.

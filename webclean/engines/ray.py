@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from webclean.engines.base import Crash
 from webclean.errors import ConfigError, DependencyMissingError, WorkerCrashedError
+from webclean.io import hangs
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -111,4 +112,5 @@ class RayEngine:
 
 
 def _call(function: Callable[[T], U], item: T) -> U:
+    hangs.this_process_is_replaceable()
     return function(item)

@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from webclean.io import containers
+from webclean.io import containers, hangs
 from webclean.ops import phash, quality
 
 # Pillow logs what it dislikes in a file; without a handler of ours that reaches the terminal.
@@ -496,6 +496,8 @@ def _libtiff_heard(image: Image.Image) -> Iterator[None]:
 class _Clock:
     """Stops blocks that take more than so many seconds, by raising `_OutOfTimeError` in them.
 
+    A decoder that does not come back to Python to hear of it ends its process, where that is a worker (`hangs`).
+
     Works where signals do: in the main thread on POSIX, which is where workers decode. A timer that was
     already running (a test runner's) stands still meanwhile and goes on afterwards.
     """
@@ -527,10 +529,12 @@ class _Clock:
             yield
             return
         signal.setitimer(signal.ITIMER_REAL, self._seconds)
+        hangs.start(self._seconds)
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            hangs.stop()
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

@@ -155,7 +155,10 @@ def _inspect(
         for single in engine.map(inspect, [[uri] for uri in task], yield_crashes=True):
             if isinstance(single, Crash):
                 singles.append(
-                    Inspection(status="crashed", error="it killed the worker process that decoded it")
+                    Inspection(
+                        status="crashed",
+                        error="it killed the worker process that decoded it, or kept it for ever",
+                    )
                 )
             else:
                 singles += single
