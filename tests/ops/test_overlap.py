@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from webclean.ops import overlap, phash
-from webclean.ops.overlap import CUTOUT, SCENE, SIDE
+from webclean.ops.overlap import CUTOUT, SCENE, SCENE_MEMBER, SIDE
 from webclean.ops.windows import Starts
 
 WHOLE = np.array([[0.0, 1.0, 0.0, 1.0]])
@@ -69,7 +69,7 @@ def test_a_box_over_it_makes_bad_cells_and_leaves_a_copy():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_other_pictures_do_not_agree(seed):
-    assert not _fit(_small(_scene(10 + seed)), _small(_scene(20 + seed))).reaches(SCENE.lax()).any()
+    assert not _fit(_small(_scene(10 + seed)), _small(_scene(20 + seed))).reaches(SCENE_MEMBER).any()
 
 
 def _thing(color: tuple[int, int, int]) -> np.ndarray:
@@ -120,7 +120,7 @@ def test_tasks_turn_the_first_and_split_by_kind():
     assert verdict.tolist() == [False, True]
     assert detail[1] == 1.0
     lax = [task.bars for _, task in overlap.tasks(squares, cutout, starts, lax=True)]
-    assert lax == [SCENE.lax(), CUTOUT.lax()]
+    assert lax == [SCENE_MEMBER, CUTOUT]
 
 
 def test_nothing_to_compare():

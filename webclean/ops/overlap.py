@@ -74,19 +74,6 @@ class Bars:
     bad_detail: float
     gain: float
 
-    def lax(self) -> Bars:
-        """For a member against its group's representative: half as much again may differ."""
-        return Bars(
-            self.levels,
-            self.per_range,
-            1 - 1.5 * (1 - self.detail),
-            1 - 1.5 * (1 - self.good_detail),
-            1 - 1.5 * (1 - self.good_pixels),
-            1.5 * self.bad_cells,
-            1.5 * self.bad_detail,
-            1.5 * (self.gain - 1) + 1,
-        )
-
 
 SCENE: Final = Bars(
     levels=12.0,
@@ -98,6 +85,20 @@ SCENE: Final = Bars(
     bad_detail=0.4,
     gain=2.0,
 )
+"""Bars for two scenes, or a scene and a cut-out."""
+
+SCENE_MEMBER: Final = Bars(
+    levels=12.0,
+    per_range=0.3,
+    detail=0.2,
+    good_detail=0.78,
+    good_pixels=0.78,
+    bad_cells=0.45,
+    bad_detail=0.6,
+    gain=2.0,
+)
+"""The same for a member of a group against what stands for it: half as much again may differ."""
+
 CUTOUT: Final = Bars(
     levels=8.0,
     per_range=0.2,
@@ -108,6 +109,7 @@ CUTOUT: Final = Bars(
     bad_detail=0.2,
     gain=1.12,
 )
+"""Bars for two cut-outs, members of a group or not: laxer ones would join things of one outline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,7 @@ def tasks(
         lax: by the bars for members of a group.
     """
     is_cutout_P = cutout_N[starts.first_P] & cutout_N[starts.second_P]
-    for is_cutout, bars in ((False, SCENE), (True, CUTOUT)):
+    for is_cutout, bars in ((False, SCENE_MEMBER if lax else SCENE), (True, CUTOUT)):
         of_kind = np.flatnonzero(is_cutout_P == is_cutout)
         for begin in range(0, len(of_kind), BLOCK):
             chosen = of_kind[begin : begin + BLOCK]
@@ -187,7 +189,7 @@ def tasks(
                 of_view = some.view_P == view
                 first_PSSC[of_view] = phash.turn(squares_NSSC[some.first_P[of_view]], view)
             second_PSSC = np.asarray(squares_NSSC[some.second_P])
-            yield chosen, Task(first_PSSC, second_PSSC, some.window_P4, bars.lax() if lax else bars)
+            yield chosen, Task(first_PSSC, second_PSSC, some.window_P4, bars)
 
 
 def judge(task: Task) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
