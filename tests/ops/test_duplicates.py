@@ -6,7 +6,7 @@ import reference_hashing as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webclean.ops import duplicates, phash
+from webclean.ops import duplicates, hamming, phash
 from webclean.ops.duplicates import Bars, Pairs
 
 BARS = Bars()
@@ -64,14 +64,39 @@ def test_candidates_are_exact_to_the_radius(hashes, radius, random):
     assert _as_set(duplicates.candidates(hash_N, None, radius)) == expected
 
 
-def test_candidates_cross_blocks(monkeypatch):
+@pytest.mark.parametrize("num_equal", [None, 2])
+def test_each_candidate_comes_once_under_each_view(monkeypatch, num_equal):
+    """Pictures that look alike when they are turned, too: such a pair is met both ways, and under many views."""
+    monkeypatch.setattr(hamming, "_bands", lambda *args: num_equal)
     rng = np.random.default_rng(0)
-    hash_N = rng.integers(0, 2**63, size=50).astype(np.uint64)
-    hash_N[40] = hash_N[3] ^ np.uint64(5)
-    whole = _as_set(duplicates.candidates(hash_N, None, 20))
-    monkeypatch.setattr(duplicates, "BLOCK", 7)
-    assert _as_set(duplicates.candidates(hash_N, None, 20)) == whole
-    assert any(row[:3] == (3, 40, 0) for row in whole)
+    hash_N = rng.integers(0, 2**64, size=6, dtype=np.uint64)
+    hash_N = np.concatenate([hash_N, *phash.views(hash_N[:2]), [0, 1, 3]]).astype(np.uint64)
+    told: list[float] = []
+    blocks = list(duplicates.candidates(hash_N, None, 4, told.append))
+    expected = reference.candidate_pairs(phash.views(hash_N).tolist(), hash_N.tolist(), 4)
+    assert _as_set(blocks) == expected
+    assert sum(len(block) for block in blocks) == len(expected)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    others = _as_set(duplicates.candidates(hash_N, hash_N[:3], 4))
+    assert {row[:3] for row in expected if row[1] < 3} <= {row[:3] for row in others}
+
+
+def test_a_crowd_of_one_hash_is_compared_with_the_first_of_each_picture(monkeypatch):
+    monkeypatch.setattr(duplicates, "CROWD", 3)
+    scenes = _scenes(7, 2)
+    tiny = np.concatenate([scenes, scenes, scenes, scenes[:1]])
+    hash_N = np.array([9, 9, 9, 9, 9, 4, 4], dtype=np.uint64)
+    stands, pairs = duplicates.in_crowds(hash_N, np.arange(7), _look(tiny), BARS)
+    assert _as_set([pairs]) == {(0, 2, 0, 0), (0, 4, 0, 0), (1, 3, 0, 0)}
+    assert stands.tolist() == [True, True, False, False, False, True, True]
+    asked = np.array([1, 2, 3, 4, 6])
+    stands, pairs = duplicates.in_crowds(hash_N, asked, _look(tiny), BARS)
+    assert _as_set([pairs]) == {(1, 3, 0, 0), (2, 4, 0, 0)}
+    assert stands.tolist() == [True, True, False, False, True]
+    stands, pairs = duplicates.in_crowds(hash_N, np.arange(3), _look(tiny), BARS)
+    assert stands.all()
+    assert len(pairs) == 0
 
 
 def test_candidates_against_another_set_include_equal_positions():
@@ -173,21 +198,39 @@ def test_flat_images_match_nothing():
 
 def _group(tiny, same, pairs, best_first=None):
     fits = partial(duplicates.fits_by_tiny, hash_N=_hashes(tiny), looks=_look(tiny), bars=BARS.lax())
-    return duplicates.group(np.array(same), pairs, best_first or list(range(len(tiny))), fits)
+    best = np.array(list(range(len(tiny))) if best_first is None else best_first, dtype=np.int64)
+    return duplicates.group(np.array(same, dtype=np.int64), pairs, best, fits)
+
+
+def _members(groups: duplicates.Groups) -> list[list[int]]:
+    return [groups.image_M[groups.number_M == number].tolist() for number in np.unique(groups.number_M)]
 
 
 def test_group_tells_view_and_distance_to_the_best():
     scenes = _scenes(4, 2)
     tiny = np.concatenate([scenes, phash.turn(scenes[:1], 1)])
     groups = _group(tiny, [0, 1, 2], _pairs([(0, 2, 1, 0)]), best_first=[2, 1, 0])
-    assert [[(m.image, m.representative, m.view) for m in g] for g in groups] == [[(0, 2, 1), (2, 2, 0)]]
-    assert groups[0][0].distance <= 12
+    assert (groups.image_M.tolist(), groups.representative_M.tolist()) == ([0, 2], [2, 2])
+    assert groups.view_M.tolist() == [1, 0]
+    assert groups.distance_M[0] <= 12
 
 
 def test_equal_content_groups_even_where_flat():
     tiny = np.full((3, 16, 16, 3), 255, dtype=np.uint8)
     groups = _group(tiny, [5, 6, 5], _pairs([]))
-    assert [[m.image for m in g] for g in groups] == [[0, 2]]
+    assert _members(groups) == [[0, 2]]
+
+
+def test_groups_are_numbered_by_their_smallest_image():
+    scenes = _scenes(8, 3)
+    tiny = np.concatenate([scenes, scenes])
+    groups = _group(tiny, [0, 1, 2, 0, 1, 3], _pairs([]), best_first=[4, 3, 0, 1, 2, 5])
+    assert groups.representative_M.tolist() == [3, 4, 3, 4]
+    assert groups.number_M.tolist() == [0, 1, 0, 1]
+    more = groups.with_alone(np.array([2]))
+    assert (more.image_M.tolist(), more.number_M.tolist()) == ([0, 1, 2, 3, 4], [0, 1, 2, 0, 1])
+    moved = groups.at(np.array([10, 20, 30, 40, 50, 60]))
+    assert (moved.image_M.tolist(), moved.representative_M.tolist()) == ([10, 20, 40, 50], [40, 50, 40, 50])
 
 
 def test_a_chain_is_cut():
@@ -197,12 +240,11 @@ def test_a_chain_is_cut():
     links = _pairs([(i, i + 1, 0, 0) for i in range(8)])
     groups = _group(tiny, list(range(9)), links)
     looks = _look(tiny)
-    assert len(groups) > 1
-    for members in groups:
-        pairs = _pairs([(m.image, m.representative, 0, 0) for m in members])
-        assert duplicates.verify(pairs, looks, looks, BARS.lax())[0].all()
-    seen = [m.image for g in groups for m in g]
-    assert len(seen) == len(set(seen))
+    assert groups.number_M.max() > 0
+    none = np.zeros_like(groups.image_M)
+    pairs = Pairs(groups.image_M, groups.representative_M, none, none)
+    assert duplicates.verify(pairs, looks, looks, BARS.lax())[0].all()
+    assert len(set(groups.image_M.tolist())) == len(groups.image_M)
 
 
 @given(st.permutations(range(6)))
@@ -218,14 +260,14 @@ def test_groups_do_not_depend_on_the_order_of_images(order):
         tiny[list(order)], list(range(6)), _pairs([(a, b, 0, 0) for a, b in sorted(moved)]),
         best_first=[place[i] for i in range(6)],
     )  # fmt: skip
-    assert {frozenset(order[m.image] for m in g) for g in groups} == base
-    assert all(order[m.representative] < 3 for g in groups for m in g)
+    assert {frozenset(order[image] for image in members) for members in _members(groups)} == base
+    assert all(order[row] < 3 for row in groups.representative_M.tolist())
 
 
 def test_no_images_at_all():
     tiny = np.empty((0, 16, 16, 3), dtype=np.uint8)
     assert list(duplicates.candidates(np.empty(0, dtype=np.uint64), None, 12)) == []
-    assert _group(tiny, [], _pairs([])) == []
+    assert len(_group(tiny, [], _pairs([])).image_M) == 0
 
 
 def test_best_views_keeps_each_pair_once_under_its_highest_score():

@@ -16,19 +16,19 @@ Letters: N images, P pairs, S = 16 pixels, V = 8 views.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from webclean.ops import phash
+from webclean.ops import hamming, phash
 from webclean.ops.components import components
 
 _LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-BLOCK: Final = 256
-"""Images whose eight views are searched at once."""
+CROWD: Final = 256
+"""Contents of one hash from which on not all pairs of them are looked at (`in_crowds`)."""
 
 _PAIRS: Final = 4096  # pairs whose pixels are compared at once
 
@@ -129,24 +129,32 @@ def best_views(found: Sequence[Pairs], scores: Sequence[NDArray[np.float64]]) ->
     return pairs.where(order[is_new])
 
 
+class Tinies(Protocol):
+    """Tiny copies of images, in memory or on a disk."""
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        ...
+
+    def __getitem__(self, row_P: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """Those of some rows, (P, 16, 16, 3)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """What the verdict needs to know of each image.
+    """What the verdict needs to know of each image: a few bytes, and its tiny copy when it is asked for.
 
     Attributes:
         tiny_NSSC: (N, 16, 16, 3) uint8.
-        shape_NSS: (N, 16, 16) float32, its grey values with mean 0 and norm 1 (0 where it is constant).
         flat_N: too little in it to be matched.
         cutout_N: one thing on a plain ground.
-        ground_NC: (N, 3) float32, the ground's colour, median of the border.
         gray_N: no colour anywhere.
     """
 
-    tiny_NSSC: NDArray[np.uint8]
-    shape_NSS: NDArray[np.float32]
+    tiny_NSSC: Tinies
     flat_N: NDArray[np.bool_]
     cutout_N: NDArray[np.bool_]
-    ground_NC: NDArray[np.float32]
     gray_N: NDArray[np.bool_]
 
 
@@ -161,65 +169,139 @@ def look(tiny_NSSC: NDArray[np.uint8], gray_N: NDArray[np.bool_]) -> Looks:
     if gray_N.shape != (len(tiny_NSSC),):
         raise ValueError(f"expected {len(tiny_NSSC)} gray flags, got {gray_N.shape}")
     num = len(tiny_NSSC)
-    shape_NSS = np.empty(tiny_NSSC.shape[:3], dtype=np.float32)
     flat_N = np.empty(num, dtype=np.bool_)
     cutout_N = np.empty(num, dtype=np.bool_)
-    ground_NC = np.empty((num, 3), dtype=np.float32)
     for start in range(0, num, _PAIRS):
         block = slice(start, start + _PAIRS)
         tiny = tiny_NSSC[block].astype(np.float32)
-        gray = tiny @ _LUMA
-        gray -= gray.mean(axis=(1, 2), keepdims=True)
-        flat_N[block] = gray.std(axis=(1, 2)) < FLAT
-        norm = np.sqrt((gray**2).sum(axis=(1, 2), keepdims=True))
-        shape_NSS[block] = gray / np.maximum(norm, _NO_ENERGY)
-        border = np.concatenate([tiny[:, 0], tiny[:, -1], tiny[:, 1:-1, 0], tiny[:, 1:-1, -1]], axis=1)
-        ground_NC[block] = np.median(border, axis=1)
-        is_ground = np.abs(border - ground_NC[block][:, None]).max(axis=2) <= _GROUND_TOLERANCE
+        flat_N[block] = _gray(tiny).std(axis=(1, 2)) < FLAT
+        border, ground = _border(tiny)
+        is_ground = np.abs(border - ground[:, None]).max(axis=2) <= _GROUND_TOLERANCE
         cutout_N[block] = is_ground.mean(axis=1) >= _PLAIN_BORDER
-    return Looks(tiny_NSSC, shape_NSS, flat_N, cutout_N, ground_NC, gray_N)
+    return Looks(tiny_NSSC, flat_N, cutout_N, gray_N)
+
+
+def _gray(tiny_PSSC: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Grey values with mean 0."""
+    gray: NDArray[np.float32] = tiny_PSSC @ _LUMA
+    gray -= gray.mean(axis=(1, 2), keepdims=True)
+    return gray
+
+
+def _shape(tiny_PSSC: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Grey values with mean 0 and norm 1 (0 where a picture is constant)."""
+    gray = _gray(tiny_PSSC)
+    norm = np.sqrt((gray**2).sum(axis=(1, 2), keepdims=True))
+    gray /= np.maximum(norm, _NO_ENERGY)
+    return gray
+
+
+def _border(tiny_PSSC: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The pixels of the border, and the ground's colour, their median, (P, 3)."""
+    border = np.concatenate(
+        [tiny_PSSC[:, 0], tiny_PSSC[:, -1], tiny_PSSC[:, 1:-1, 0], tiny_PSSC[:, 1:-1, -1]], axis=1
+    )
+    return border, np.median(border, axis=1)
+
+
+_TRANSPOSED: Final = 4  # the view from which the last four come by turning bits over, as 1 to 3 do from 0
+_HALF_OF_TRANSPOSED: Final = (4, 5, 7)  # pairs of view 6 are those of view 5 the other way round
 
 
 def candidates(
-    query_N: NDArray[np.uint64], base_M: NDArray[np.uint64] | None, radius: int
+    query_N: NDArray[np.uint64],
+    base_M: NDArray[np.uint64] | None,
+    radius: int,
+    told: Callable[[float], None] = lambda share: None,
 ) -> Iterator[Pairs]:
-    """All pairs of hashes within a radius under any of the eight views: exact, in blocks of queries.
+    """All pairs of hashes within a radius under any of the eight views: exact, in blocks, in no order.
 
     Args:
         query_N: hashes whose views are searched; `first_P` counts in them.
         base_M: hashes to find; `second_P` counts in them. None for the queries themselves: then each pair
             is given once, with first < second.
         radius: most bits that may differ, 0 to 64.
+        told: what share of the search is done.
 
     Yields:
-        Pairs sorted by first, second, view; a pair may come under several views.
+        Pairs; one may come under several views, and under each once.
     """
-    import faiss
+    flip_V = phash.views(np.zeros(1, dtype=np.uint64))[:, 0]
+    transposed_N = phash.view(query_N, _TRANSPOSED)
+    searches: list[tuple[NDArray[np.uint64], tuple[int, ...]]]
+    if base_M is None:
+        searches = [(query_N, (1, 2, 3)), (transposed_N, _HALF_OF_TRANSPOSED)]
+        base_N, done, num = query_N, 1, 1 + 3 + 3
+        for found in hamming.within_one(query_N, radius, _part(told, 0, 1, num)):
+            yield Pairs(found.query_M, found.found_M, np.zeros_like(found.query_M), found.distance_M)
+    else:
+        searches = [(query_N, (0, 1, 2, 3)), (transposed_N, (4, 5, 6, 7))]
+        base_N, done, num = base_M, 0, phash.NUM_VIEWS
+    for asked_N, views in searches:
+        flips = [np.uint64(flip_V[view]) for view in views]
+        part = _part(told, done, len(views), num)
+        for found in hamming.between(asked_N, base_N, radius, flips=flips, told=part):
+            view = views[found.flip]
+            pairs = Pairs(found.query_M, found.found_M, np.full(len(found.query_M), view), found.distance_M)
+            yield _each_once(pairs, view) if base_M is None else pairs
+        done += len(views)
 
-    within = base_M is None
-    base = query_N if base_M is None else base_M
-    octets = np.ascontiguousarray(base, dtype="<u8").view(np.uint8).reshape(-1, 8)
-    if not len(base):
-        return
-    index = None
-    for start in range(0, len(query_N), BLOCK):
-        # Within one set only what comes after the block is searched: half the work.
-        offset = start if within else 0
-        if index is None or within:
-            index = faiss.IndexBinaryFlat(phash.NUM_BITS)
-            index.add(octets[offset:])
-        queries = phash.views(query_N[start : start + BLOCK])
-        num = queries.shape[1]
-        asked = np.ascontiguousarray(queries.reshape(-1), dtype="<u8").view(np.uint8).reshape(-1, 8)
-        limits, distance, found = index.range_search(asked, radius + 1)  # faiss: strictly below
-        row = np.repeat(np.arange(len(asked)), np.diff(limits.astype(np.int64)).astype(np.int64))
-        first, view = row % num + start, row // num
-        second = found.astype(np.int64) + offset
-        pairs = Pairs(first, second, view, distance.astype(np.int64))
-        if within:
-            pairs = pairs.where(first < second)
-        order = np.lexsort((pairs.view_P, pairs.second_P, pairs.first_P))
-        yield Pairs(pairs.first_P[order], pairs.second_P[order], pairs.view_P[order], pairs.distance_P[order])
+
+def _part(told: Callable[[float], None], done: int, searches: int, of: int) -> Callable[[float], None]:
+    """Tells what share of all searches is done, when told that of some that follow others."""
+    return lambda share: told((done + searches * share) / of)
+
+
+def _each_once(pairs: Pairs, view: int) -> Pairs:
+    """Pairs of one set under one view, of which each is found both ways, with first < second."""
+    ahead = pairs.where(pairs.first_P < pairs.second_P)
+    undoing = int(phash.inverse(np.array([view]))[0])
+    if undoing == view:
+        return ahead
+    # A quarter turn taken the other way round is the other quarter turn, for which no search is made.
+    behind = pairs.where(pairs.first_P > pairs.second_P)
+    return Pairs(
+        np.concatenate([ahead.first_P, behind.second_P]),
+        np.concatenate([ahead.second_P, behind.first_P]),
+        np.concatenate([ahead.view_P, np.full(len(behind), undoing)]),
+        np.concatenate([ahead.distance_P, behind.distance_P]),
+    )
+
+
+def in_crowds(
+    hash_N: NDArray[np.uint64], asked_K: NDArray[np.int64], looks: Looks, bars: Bars
+) -> tuple[NDArray[np.bool_], Pairs]:
+    """Copies among images of one and the same hash where those are too many to compare each with each.
+
+    The first image of more than `CROWD` is compared with all others of its hash, and stands for its copies; then the
+    first of those that are no copies of it, and so on. So a placeholder that comes back as a million different files
+    takes a million comparisons, and its copies are linked to one of them.
+
+    Args:
+        hash_N: (N,) uint64.
+        asked_K: the images to compare, in order.
+        looks: of the N.
+        bars: thresholds.
+
+    Returns:
+        (K,) which images stand for others, or for themselves, in every further search; pairs with first < second.
+    """
+    stands_K = np.ones(len(asked_K), dtype=np.bool_)
+    found = []
+    hash_K = hash_N[asked_K]
+    order = np.argsort(hash_K, kind="stable")
+    _, begin_U, num_U = np.unique(hash_K[order], return_index=True, return_counts=True)
+    for crowd in np.flatnonzero(num_U > CROWD).tolist():
+        rest = order[begin_U[crowd] : begin_U[crowd] + num_U[crowd]]
+        while len(rest) > 1:
+            first, others = rest[0], rest[1:]
+            nothing = np.zeros(len(others), dtype=np.int64)
+            pairs = Pairs(np.full(len(others), asked_K[first]), asked_K[others], nothing, nothing)
+            verdict_P, _ = verify(pairs, looks, looks, bars)
+            found.append(pairs.where(verdict_P))
+            stands_K[others[verdict_P]] = False
+            rest = others[~verdict_P]
+    return stands_K, best_views(found, [np.ones(len(pairs)) for pairs in found])
 
 
 def verify(
@@ -243,38 +325,31 @@ def verify(
         for start in range(0, len(of_view), _PAIRS):
             rows = of_view[start : start + _PAIRS]
             a, b = pairs.first_P[rows], pairs.second_P[rows]
-            turned = phash.turn(first.shape_NSS[a], view).reshape(len(a), -1)
-            correlation = (turned * second.shape_NSS[b].reshape(len(b), -1)).sum(axis=1)
+            tiny_a, tiny_b = first.tiny_NSSC[a].astype(np.float32), second.tiny_NSSC[b].astype(np.float32)
+            turned = phash.turn(_shape(tiny_a), view).reshape(len(a), -1)
+            correlation = (turned * _shape(tiny_b).reshape(len(b), -1)).sum(axis=1)
             correlation_P[rows] = correlation
-            for kind in (True, False):
-                near = correlation >= bars.correlation
-                near &= (first.cutout_N[a] | second.cutout_N[b]) == kind
-                verdict_P[rows[near]] = _same_pixels(
-                    first, second, a[near], b[near], view, bars.cutout_residual if kind else None
-                )
+            is_near, is_cutout = correlation >= bars.correlation, first.cutout_N[a] | second.cutout_N[b]
+            near = np.flatnonzero(is_near & ~is_cutout)
+            same_gray = first.gray_N[a[near]] ^ second.gray_N[b[near]]
+            verdict_P[rows[near]] = same_gray | _same_colors(phash.turn(tiny_a[near], view), tiny_b[near])
+            near = np.flatnonzero(is_near & is_cutout)
+            verdict_P[rows[near]] = _same_on_ground(tiny_a[near], tiny_b[near], view, bars.cutout_residual)
     return verdict_P, correlation_P
 
 
-def _same_pixels(
-    first: Looks,
-    second: Looks,
-    a_P: NDArray[np.int64],
-    b_P: NDArray[np.int64],
-    view: int,
-    cutout_residual: float | None,
+def _same_on_ground(
+    a_PSSC: NDArray[np.float32], b_PSSC: NDArray[np.float32], view: int, residual: float
 ) -> NDArray[np.bool_]:
-    turned = phash.turn(first.tiny_NSSC[a_P], view).astype(np.float32)
-    other = second.tiny_NSSC[b_P].astype(np.float32)
-    if cutout_residual is None:
-        return (first.gray_N[a_P] ^ second.gray_N[b_P]) | _same_colors(turned, other)
-    ground_a_P3, ground_b_P3 = first.ground_NC[a_P], second.ground_NC[b_P]
+    (_, ground_a_P3), (_, ground_b_P3) = _border(a_PSSC), _border(b_PSSC)
+    turned = phash.turn(a_PSSC, view)
     # A brighter copy's ground is brighter by as much. White grounds are equally bright: two products that differ in
     # brightness alone stay two.
     brighter_P = (ground_b_P3 @ _LUMA + 1.0) / (ground_a_P3 @ _LUMA + 1.0)
     gain_P = np.sqrt(np.clip(brighter_P, _LEAST_GAIN, 1 / _LEAST_GAIN))[:, None, None, None]
     ground_a_P, ground_b_P = ground_a_P3[:, None, None], ground_b_P3[:, None, None]
-    same = _same_cutout((turned - ground_a_P) * gain_P, (other - ground_b_P) / gain_P, cutout_residual)
-    return same | _brightened_cutout(turned, other, ground_a_P, ground_b_P, cutout_residual)
+    same = _same_cutout((turned - ground_a_P) * gain_P, (b_PSSC - ground_b_P) / gain_P, residual)
+    return same | _brightened_cutout(turned, b_PSSC, ground_a_P, ground_b_P, residual)
 
 
 def _same_colors(a_PSSC: NDArray[np.float32], b_PSSC: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -369,20 +444,44 @@ def _median_where(x_PSSC: NDArray[np.float32], mask_PSSC: NDArray[np.bool_]) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One image of a group.
+class Groups:
+    """Images that are in a group, by their rows in ascending order.
 
     Attributes:
-        image: row of the image.
-        representative: row of the group's best image, to which view and distance refer.
-        view: the view that, applied to this image, gives the representative.
-        distance: hash bits between the two under that view.
+        image_M: int64, row of the image.
+        representative_M: int64, row of the group's best image, to which view and distance refer.
+        view_M: int64, the view that, applied to this image, gives the representative.
+        distance_M: int64, hash bits between the two under that view.
     """
 
-    image: int
-    representative: int
-    view: int
-    distance: int
+    image_M: NDArray[np.int64]
+    representative_M: NDArray[np.int64]
+    view_M: NDArray[np.int64]
+    distance_M: NDArray[np.int64]
+
+    @property
+    def number_M(self) -> NDArray[np.int64]:
+        """Number of each one's group, from 0 in the order of the groups' smallest images."""
+        _, first_G, group_M = np.unique(self.representative_M, return_index=True, return_inverse=True)
+        number_G = np.empty(len(first_G), dtype=np.int64)
+        number_G[np.argsort(first_G)] = np.arange(len(first_G))
+        return np.asarray(number_G[group_M], dtype=np.int64)
+
+    def at(self, row_K: NDArray[np.int64]) -> Groups:
+        """The same groups where image k is known by another number; the numbers ascend."""
+        return Groups(row_K[self.image_M], row_K[self.representative_M], self.view_M, self.distance_M)
+
+    def with_alone(self, image_K: NDArray[np.int64]) -> Groups:
+        """With images that are in no group yet, each in one of its own."""
+        none = np.zeros(len(image_K), dtype=np.int64)
+        return _groups([self, Groups(image_K, image_K, none, none)])
+
+
+def _groups(parts: Sequence[Groups]) -> Groups:
+    names = ("image_M", "representative_M", "view_M", "distance_M")
+    columns = [np.concatenate([_NOTHING, *(getattr(part, name) for part in parts)]) for name in names]
+    order = np.argsort(columns[0], kind="stable")
+    return Groups(*(column[order] for column in columns))
 
 
 class Membership(Protocol):
@@ -409,8 +508,8 @@ class Fits:
 
 
 def group(
-    same_N: NDArray[np.int64], pairs: Pairs, best_first_N: Sequence[int], fits: Membership
-) -> list[list[Member]]:
+    same_N: NDArray[np.int64], pairs: Pairs, best_first_N: NDArray[np.int64], fits: Membership
+) -> Groups:
     """Groups of copies, without chains.
 
     A component of verified pairs is a group if every member is, by the lax bars, also a copy of its best
@@ -424,16 +523,16 @@ def group(
         fits: asked of images whose content is not that of their representative.
 
     Returns:
-        Groups of at least two, each sorted by image, in the order of their smallest image.
+        Groups of at least two.
     """
     num = len(same_N)
     order_N = np.empty(num, dtype=np.int64)
-    order_N[np.asarray(best_first_N, dtype=np.int64)] = np.arange(num)
+    order_N[best_first_N] = np.arange(num)
     _, first_of_same, same_label_N = np.unique(same_N, return_index=True, return_inverse=True)
     twin_N = first_of_same[same_label_N]
     links_a = np.concatenate([pairs.first_P, np.arange(num)])
     links_b = np.concatenate([pairs.second_P, twin_N])
-    groups: list[list[Member]] = []
+    groups: list[Groups] = []
     open_N = np.ones(num, dtype=np.bool_)
     while True:
         kept = open_N[links_a] & open_N[links_b]
@@ -444,8 +543,9 @@ def group(
             break
         # The best image of each component, by root.
         best_N = np.full(num, -1, dtype=np.int64)
-        for image in members[np.argsort(-order_N[members], kind="stable")]:
-            best_N[root_N[image]] = image
+        best_first_M = members[np.argsort(order_N[members])]
+        root_R, first_R = np.unique(root_N[best_first_M], return_index=True)
+        best_N[root_R] = best_first_M[first_R]
         representative_M = best_N[root_N[members]]
         fits_M = same_label_N[members] == same_label_N[representative_M]
         view_M, distance_M = np.zeros((2, len(members)), dtype=np.int64)
@@ -453,20 +553,11 @@ def group(
         if len(others):
             other = fits(members[others], representative_M[others])
             fits_M[others], view_M[others], distance_M[others] = other.fits_M, other.view_M, other.distance_M
-        found: dict[int, list[Member]] = {}
-        for image, rep, is_member, view, distance in zip(
-            members.tolist(),
-            representative_M.tolist(),
-            fits_M.tolist(),
-            view_M.tolist(),
-            distance_M.tolist(),
-            strict=True,
-        ):
-            if is_member:
-                found.setdefault(rep, []).append(Member(image, rep, view, distance))
-                open_N[image] = False
-        groups += [group_ for group_ in found.values() if len(group_) > 1]
-    return sorted(groups, key=lambda group_: group_[0].image)
+        open_N[members[fits_M]] = False
+        num_N = np.bincount(representative_M[fits_M], minlength=num)
+        kept_M = np.flatnonzero(fits_M & (num_N[representative_M] > 1))
+        groups.append(Groups(members[kept_M], representative_M[kept_M], view_M[kept_M], distance_M[kept_M]))
+    return _groups(groups)
 
 
 def fits_by_tiny(

@@ -34,6 +34,9 @@ _NUM_FREQUENCIES: Final = int(_FREQUENCIES_B2.max()) + 1
 _DEAD_ZONE: Final = 1e-6
 
 
+_BLOCK: Final = 1 << 16  # hashes whose bits are spread out at once
+
+
 def _dct_rows() -> NDArray[np.float64]:
     frequency = np.arange(_NUM_FREQUENCIES)[:, None]
     position = np.arange(SIDE)[None, :]
@@ -100,8 +103,16 @@ def views(hash_N: NDArray[np.uint64]) -> NDArray[np.uint64]:
     Returns:
         (8, N) uint64.
     """
-    bits_NB = _unpack(hash_N)
-    return np.stack([_pack(bits_NB[:, _PERMUTATION_VB[v]] ^ _MASK_VB[v]) for v in range(NUM_VIEWS)])
+    return np.stack([view(hash_N, v) for v in range(NUM_VIEWS)])
+
+
+def view(hash_N: NDArray[np.uint64], view: int) -> NDArray[np.uint64]:
+    """Hashes that the images would have after one of the eight views, (N,) uint64."""
+    turned_N = np.empty(len(hash_N), dtype=np.uint64)
+    for start in range(0, len(hash_N), _BLOCK):
+        bits_NB = _unpack(hash_N[start : start + _BLOCK])
+        turned_N[start : start + _BLOCK] = _pack(bits_NB[:, _PERMUTATION_VB[view]] ^ _MASK_VB[view])
+    return turned_N
 
 
 def turn(images_N: NDArray[Scalar], view: int) -> NDArray[Scalar]:

@@ -1,4 +1,7 @@
-"""Dedup: groups of equal and nearly equal images, and copies of the user's own test set."""
+"""Dedup: groups of equal and nearly equal images, and copies of the user's own test set.
+
+Of each image a few dozen bytes are held; names and the rest are read again for those that have a copy.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,22 @@ from numpy.typing import NDArray
 
 from webclean import schema
 from webclean.config import DedupConfig, IngestConfig
-from webclean.io.decode import TINY_SIDE
+from webclean.io.tiny_file import TinyFile
 from webclean.ops import duplicates
-from webclean.ops.duplicates import NO_PAIRS, Bars, Fits, Looks, Membership, Pairs
-from webclean.stages import second_pass, test_set
+from webclean.ops.duplicates import NO_PAIRS, Bars, Fits, Groups, Membership, Pairs
+from webclean.stages import contents, second_pass, test_set
 from webclean.stages.base import Context, Counts, Source
-from webclean.stages.rows import not_usable
+from webclean.stages.contents import Contents
+from webclean.stages.rows import Codes, not_usable
 from webclean.stages.second_pass import Pictures
 from webclean.stages.test_set import Hit, TestSet
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
-_COLUMNS = (
+_DETAILS = (
     schema.IMAGE_ID, schema.SOURCE_KEY, schema.CATEGORY, schema.RANK, schema.WIDTH, schema.HEIGHT, schema.NBYTES,
-    schema.URI, schema.SHA256, schema.PHASH, schema.IS_GRAY, schema.TINY, schema.STATUS,
 )  # fmt: skip
-_EMPTY = "empty"
 
 
 def source_fingerprint(config: DedupConfig) -> Source | None:
@@ -49,94 +50,71 @@ def run(config: DedupConfig, context: Context) -> Counts:
     """Write `duplicates`: one row per image that is in a group or a copy of a test image."""
     from webclean.io import tables
 
-    images = _usable(context)
-    hash_N, looks = _described(images)
-    bars = Bars(correlation=config.correlation, cutout_residual=config.cutout_residual)
-    same_N = _same_content(images.column(schema.SHA256))
-    pairs = _near_pairs(hash_N, looks, same_N, config.radius, bars, context)
-    test = None
-    if config.against is not None:
-        assert context.listing is not None, "execute hands over what source_fingerprint listed"
-        test = test_set.read(context.listing, context)
-    fits: Membership = partial(duplicates.fits_by_tiny, hash_N=hash_N, looks=looks, bars=bars.lax())
-    second = None
-    if config.second_pass:
-        second = _SecondPass.run(context, images, hash_N, looks, same_N, test, pairs)
-        pairs = duplicates.best_views(
-            [pairs, second.pairs], [np.ones(len(pairs)), np.zeros(len(second.pairs))]
+    with TinyFile(context.run, schema.DUPLICATES) as tiny:
+        images = contents.read(context.run, tiny)
+        bars = Bars(correlation=config.correlation, cutout_residual=config.cutout_residual)
+        pairs = _near_pairs(images, config.radius, bars, context)
+        test = None
+        if config.against is not None:
+            assert context.listing is not None, "execute hands over what source_fingerprint listed"
+            test = test_set.read(context.listing, context)
+        fits: Membership = partial(
+            duplicates.fits_by_tiny, hash_N=images.hash_N, looks=images.looks, bars=bars.lax()
         )
-        fits = partial(second.fits, first_look=fits)
-    groups = duplicates.group(same_N, pairs, _best_first(images), fits)
-    against: dict[int, Hit] = {}
-    if test is not None:
-        sha256 = images.column(schema.SHA256).to_pylist()
-        overlaps = NO_PAIRS if second is None else second.of_test
-        against = test_set.hits(test, sha256, hash_N, looks, overlaps, config.radius, bars)
-    rows = _rows(images, same_N, groups, against)
-    rows += _equal_bad_files(context, first_group=len({row[schema.GROUP] for row in rows}))
-    for index, start in enumerate(range(0, max(1, len(rows)), tables.PART_ROWS)):
-        part = rows[start : start + tables.PART_ROWS]
-        columns = {name: [row[name] for row in part] for name in schema.DUPLICATES_TABLE.column_names}
-        tables.write_part(context.run, schema.DUPLICATES, index, columns, schema.DUPLICATES_TABLE)
-    context.result |= _summary(images, same_N, rows, len(pairs), config.against is not None)
+        second = None
+        if config.second_pass:
+            second = _SecondPass.run(context, images, test, pairs)
+            pairs = duplicates.best_views(
+                [pairs, second.pairs], [np.ones(len(pairs)), np.zeros(len(second.pairs))]
+            )
+            fits = partial(second.fits, first_look=fits)
+        against: dict[int, Hit] = {}
+        if test is not None:
+            overlaps = NO_PAIRS if second is None else second.of_test
+            against = test_set.hits(test, images, overlaps, config.radius, bars)
+        linked = _linked(images.same_N, pairs, np.array(sorted(against), dtype=np.int64))
+        known = contents.details(context.run, images.row_N[linked], _DETAILS)
+        groups = _groups(images, linked, known, pairs, fits)
     if second is not None:
         context.result["second_pass_pairs"] = len(second.pairs)
         second_pass.forget(context, second.pictures)
+    rows = _rows(images, linked, known, groups, against)
+    bad_rows = _equal_bad_files(context, images, first_group=_num_groups(rows))
+    _write(context, rows, bad_rows)
+    context.result |= _summary(images, linked, known, rows, bad_rows)
+    context.result["near_pairs"] = len(pairs)
+    if config.against is not None:
+        context.result["copies_of_test_images"] = len(against)
     return Counts(
         total=tables.num_rows(context.run, schema.IMAGES),
-        forwarded=images.num_rows,
+        forwarded=len(images.row_N),
         dropped=not_usable(context.run),
     )
 
 
-def _usable(context: Context) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from webclean.io import tables
-
-    parts = [
-        part.filter(pc.equal(part.column(schema.STATUS), schema.STATUS_OK))
-        for part in tables.iter_parts(context.run, schema.IMAGES, schema.IMAGES_TABLE, _COLUMNS)
-    ]
-    return pa.concat_tables(parts).combine_chunks()
-
-
-def _described(images: pa.Table) -> tuple[NDArray[np.uint64], Looks]:
-    hash_N = images.column(schema.PHASH).to_numpy().astype(np.uint64)
-    octets = b"".join(images.column(schema.TINY).to_pylist())
-    tiny_NSSC = np.frombuffer(octets, dtype=np.uint8).reshape(-1, TINY_SIDE, TINY_SIDE, 3)
-    gray_N = np.array(images.column(schema.IS_GRAY).to_pylist(), dtype=np.bool_)
-    return hash_N, duplicates.look(tiny_NSSC, gray_N)
-
-
-def _same_content(sha256: pa.ChunkedArray) -> NDArray[np.int64]:
-    codes: NDArray[np.int64] = (
-        sha256.combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    )
-    return codes
-
-
-def _near_pairs(
-    hash_N: NDArray[np.uint64],
-    looks: Looks,
-    same_N: NDArray[np.int64],
-    radius: int,
-    bars: Bars,
-    context: Context,
-) -> Pairs:
+def _near_pairs(images: Contents, radius: int, bars: Bars, context: Context) -> Pairs:
     """Verified pairs among images of different content, each under its best view."""
-    asked = _asked(same_N, looks)
+    looks = images.looks
+    asked = _asked(images)
     found: list[Pairs] = []
     scores: list[NDArray[np.float64]] = []
     with context.progress(total=len(asked), unit="images", label="near duplicates") as bar:
-        for block in duplicates.candidates(hash_N[asked], None, radius):
-            pairs = block.at(asked)
+        done = 0
+
+        def told(share: float) -> None:
+            nonlocal done
+            bar.advance(int(share * len(asked)) - done)
+            done = int(share * len(asked))
+
+        stands_N, of_crowds = duplicates.in_crowds(images.hash_N, asked, looks, bars)
+        asked = asked[stands_N]
+        for block in duplicates.candidates(images.hash_N[asked], None, radius, told):
+            # In the order of the rows, so that tiny copies are read side by side.
+            pairs = block.where(np.lexsort((block.second_P, block.first_P))).at(asked)
             verdict_P, correlation_P = duplicates.verify(pairs, looks, looks, bars)
             found.append(pairs.where(verdict_P))
             scores.append(correlation_P[verdict_P])
-            bar.advance(min(duplicates.BLOCK, len(asked)))
-    return duplicates.best_views(found, scores)
+    return duplicates.best_views([of_crowds, *found], [np.ones(len(of_crowds)), *scores])
 
 
 @dataclass(frozen=True)
@@ -162,28 +140,23 @@ class _SecondPass:
     def run(
         cls,
         context: Context,
-        images: pa.Table,
-        hash_N: NDArray[np.uint64],
-        looks: Looks,
-        same_N: NDArray[np.int64],
+        images: Contents,
         test: TestSet | None,
         known: Pairs,
     ) -> _SecondPass:
-        row_K = _asked(same_N, looks)
-        ids, uris = (
-            [column[row] for row in row_K.tolist()]
-            for column in (images.column(name).to_pylist() for name in (schema.IMAGE_ID, schema.URI))
-        )
-        cutout_K, hash_K = looks.cutout_N[row_K], hash_N[row_K]
+        row_K = _asked(images)
+        named = contents.details(context.run, images.row_N[row_K], (schema.IMAGE_ID, schema.URI))
+        ids, uris = (named.column(name).to_pylist() for name in (schema.IMAGE_ID, schema.URI))
+        cutout_K, hash_K = images.looks.cutout_N[row_K], images.hash_N[row_K]
         if test is not None:
             ids += [f"{sha}-{key}" for sha, key in zip(test.sha256, test.keys, strict=True)]
             uris += test.uris
             cutout_K = np.concatenate([cutout_K, test.looks.cutout_N])
             hash_K = np.concatenate([hash_K, test.hash_T])
         pictures = second_pass.read(context, ids, uris, cutout_K, hash_K)
-        picture_of_row = np.full(len(hash_N), -1, dtype=np.int64)
+        picture_of_row = np.full(len(images.row_N), -1, dtype=np.int64)
         picture_of_row[row_K] = np.arange(len(row_K))
-        _, first_of_same, label_N = np.unique(same_N, return_index=True, return_inverse=True)
+        _, first_of_same, label_N = np.unique(images.same_N, return_index=True, return_inverse=True)
         found = second_pass.copies(context, pictures, known.at(picture_of_row))
         is_crawl_P, is_test_P = found.second_P < len(row_K), found.first_P >= len(row_K)
         # A copy of a test image is one whichever of the equal files it is.
@@ -232,140 +205,187 @@ def _rows_of(
     return order[begin[pair] + within], pair
 
 
-def _asked(same_N: NDArray[np.int64], looks: Looks) -> NDArray[np.int64]:
-    """Rows that are searched: one image of each content, and none without any structure."""
-    _, first = np.unique(same_N, return_index=True)
-    return np.sort(first[~looks.flat_N[first]])
+def _asked(images: Contents) -> NDArray[np.int64]:
+    """Images that are searched: one of each content, and none without any structure."""
+    _, first = np.unique(images.same_N, return_index=True)
+    return np.sort(first[~images.looks.flat_N[first]])
 
 
-def _best_first(images: pa.Table) -> list[int]:
+def _linked(same_N: NDArray[np.int64], pairs: Pairs, more: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Images that can be in a group, in order: of content that comes again, in a pair, or among `more`."""
+    again_N = np.bincount(same_N)[same_N] > 1 if len(same_N) else np.zeros(0, dtype=np.bool_)
+    return np.unique(np.concatenate([np.flatnonzero(again_N), pairs.first_P, pairs.second_P, more]))
+
+
+def _groups(
+    images: Contents, linked: NDArray[np.int64], known: pa.Table, pairs: Pairs, fits: Membership
+) -> Groups:
+    """Groups of the linked images, K of them, by their places among all."""
+    among_linked = Pairs(
+        np.searchsorted(linked, pairs.first_P),
+        np.searchsorted(linked, pairs.second_P),
+        pairs.view_P,
+        pairs.distance_P,
+    )
+    found = duplicates.group(
+        images.same_N[linked],
+        among_linked,
+        _best_first(known),
+        lambda image_M, representative_M: fits(linked[image_M], linked[representative_M]),
+    )
+    return found.at(linked)
+
+
+def _best_first(known: pa.Table) -> NDArray[np.int64]:
     """Images from the best to keep to the worst: most pixels, most bytes, best rank, smallest source_key."""
-    columns = [
-        images.column(name).to_pylist()
-        for name in (schema.WIDTH, schema.HEIGHT, schema.NBYTES, schema.RANK, schema.SOURCE_KEY)
-    ]
-    keys = [
-        (-width * height, -nbytes, rank is None, rank or 0, key.encode())
-        for width, height, nbytes, rank, key in zip(*columns, strict=True)
-    ]
-    return sorted(range(len(keys)), key=keys.__getitem__)
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    width, height = (known.column(name).cast(pa.int64()) for name in (schema.WIDTH, schema.HEIGHT))
+    keys = pa.table(
+        {
+            "pixels": pc.multiply(width, height),
+            "nbytes": known.column(schema.NBYTES),
+            "rank": known.column(schema.RANK),
+            "key": known.column(schema.SOURCE_KEY),
+        }
+    )
+    order = [("pixels", "descending"), ("nbytes", "descending"), ("rank", "ascending"), ("key", "ascending")]
+    return np.asarray(pc.sort_indices(keys, sort_keys=order).to_numpy(), dtype=np.int64)  # nulls last
 
 
 def _rows(
-    images: pa.Table,
-    same_N: NDArray[np.int64],
-    groups: list[list[duplicates.Member]],
+    images: Contents,
+    linked: NDArray[np.int64],
+    known: pa.Table,
+    groups: Groups,
     against: dict[int, Hit],
-) -> list[dict[str, Any]]:
+) -> pa.Table:
     """Rows of `duplicates` in image order; groups are numbered in the order of their smallest member."""
-    ids = images.column(schema.IMAGE_ID).to_pylist()
-    category = images.column(schema.CATEGORY).to_pylist()
-    grouped = {member.image for group in groups for member in group}
-    alone = [[duplicates.Member(row, row, 0, 0)] for row in against if row not in grouped]
-    rows: dict[int, dict[str, Any]] = {}
-    for number, group in enumerate(sorted([*groups, *alone], key=lambda members: members[0].image)):
-        crosses = len({category[member.image] for member in group}) > 1
-        contents = np.bincount(np.unique(same_N[[m.image for m in group]], return_inverse=True)[1])
-        codes = {int(code): int(num) for code, num in
-                 zip(np.unique(same_N[[m.image for m in group]]), contents, strict=True)}  # fmt: skip
-        for member in group:
-            hit = against.get(member.image)
-            is_representative = member.image == member.representative
-            same = same_N[member.image] == same_N[member.representative]
-            exact = same and (not is_representative or codes[int(same_N[member.image])] > 1)
-            kind, view, distance = (
-                (schema.KIND_EXACT if exact else schema.KIND_NEAR),
-                member.view,
-                member.distance,
-            )
-            if len(group) == 1 and hit is not None:
-                kind, view, distance = hit.kind, hit.view, hit.distance
-            rows[member.image] = {
-                schema.IMAGE_ID: ids[member.image],
-                schema.GROUP: number,
-                schema.KEEPER_ID: None if crosses else ids[member.representative],
-                schema.KIND: kind,
-                schema.VIEW: view,
-                schema.DISTANCE: distance,
-                schema.CROSSES_CATEGORY: crosses,
-                schema.AGAINST: None if hit is None else hit.key,
-            }
-    return [rows[image] for image in sorted(rows)]
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    hit_rows = np.array(sorted(against), dtype=np.int64)
+    groups = groups.with_alone(hit_rows[~np.isin(hit_rows, groups.image_M)])
+    number_M, place_M = groups.number_M, np.searchsorted(linked, groups.image_M)
+    size_G = np.bincount(number_M)
+    category_K = Codes().encode(known.column(schema.CATEGORY))
+    crosses_M = _num_distinct(number_M, category_K[place_M])[number_M] > 1
+    # Equal bytes hang an image in its group; the representative itself where another has its bytes.
+    same_M = images.same_N[groups.image_M] == images.same_N[groups.representative_M]
+    num_same_G = np.bincount(number_M[same_M], minlength=len(size_G))
+    is_exact_M = same_M & ((groups.image_M != groups.representative_M) | (num_same_G[number_M] > 1))
+    view_M, distance_M = groups.view_M.copy(), groups.distance_M.copy()
+    in_test: list[str | None] = [None] * len(number_M)
+    for row, hit in against.items():
+        place = int(np.searchsorted(groups.image_M, row))
+        in_test[place] = hit.key
+        if size_G[number_M[place]] == 1:
+            is_exact_M[place] = hit.kind == schema.KIND_EXACT
+            view_M[place], distance_M[place] = hit.view, hit.distance
+    ids = known.column(schema.IMAGE_ID)
+    keeper = ids.take(pa.array(np.searchsorted(linked, groups.representative_M)))
+    return pa.table(
+        {
+            schema.IMAGE_ID: ids.take(pa.array(place_M)),
+            schema.GROUP: number_M,
+            schema.KEEPER_ID: pc.if_else(pa.array(crosses_M), pa.scalar(None, pa.string()), keeper),
+            schema.KIND: pa.array([schema.KIND_NEAR, schema.KIND_EXACT]).take(
+                pa.array(is_exact_M.astype(int))
+            ),
+            schema.VIEW: view_M,
+            schema.DISTANCE: distance_M,
+            schema.CROSSES_CATEGORY: crosses_M,
+            schema.AGAINST: pa.array(in_test, type=pa.string()),
+        }
+    )
 
 
-def _equal_bad_files(context: Context, first_group: int) -> list[dict[str, Any]]:
+def _num_distinct(number_M: NDArray[np.int64], code_M: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each number, with how many different codes it comes."""
+    pairs = np.unique(np.stack([number_M, code_M], axis=1), axis=0)
+    return np.bincount(pairs[:, 0], minlength=1)
+
+
+def _num_groups(rows: pa.Table) -> int:
+    return len(rows.column(schema.GROUP).unique())
+
+
+def _equal_bad_files(context: Context, images: Contents, first_group: int) -> pa.Table:
     """Rows of files that are no usable images and hold equal bytes, in groups after those of the images.
 
     They say how often one broken file came back. Files without bytes of their own (missing, unread) have
     no hash and are no copies of each other. The policy drops them as bad files, whatever their group.
     """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    num_C = np.bincount(images.bad_same_B, minlength=1)
+    again = np.flatnonzero(num_C[images.bad_same_B] > 1)
+    columns = (schema.IMAGE_ID, schema.SOURCE_KEY, schema.CATEGORY, schema.RANK)
+    known = contents.details(context.run, images.bad_row_B[again], columns)
+    # Numbered in the order in which the contents are met, and written group by group.
+    _, first, content_M = np.unique(images.bad_same_B[again], return_index=True, return_inverse=True)
+    number_M = np.argsort(np.argsort(first))[content_M]
+    group_by_group = np.argsort(number_M, kind="stable")
+    crosses_M = _num_distinct(number_M, Codes().encode(known.column(schema.CATEGORY)))[number_M] > 1
+    keys = pa.table(
+        {
+            "group": number_M,
+            "rank": known.column(schema.RANK),
+            "key": known.column(schema.SOURCE_KEY),
+        }
+    )
+    best_first = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in ("group", "rank", "key")])
+    _, best_G = np.unique(number_M[best_first.to_numpy()], return_index=True)
+    keeper_M = best_first.to_numpy()[best_G][number_M]
+    ids, none = known.column(schema.IMAGE_ID), np.zeros(len(number_M), dtype=np.int64)
+    rows = pa.table(
+        {
+            schema.IMAGE_ID: ids,
+            schema.GROUP: number_M + first_group,
+            schema.KEEPER_ID: pc.if_else(
+                pa.array(crosses_M), pa.scalar(None, pa.string()), ids.take(pa.array(keeper_M))
+            ),
+            schema.KIND: pa.array([schema.KIND_EXACT]).take(pa.array(none)),
+            schema.VIEW: none,
+            schema.DISTANCE: none,
+            schema.CROSSES_CATEGORY: crosses_M,
+            schema.AGAINST: pa.nulls(len(number_M), pa.string()),
+        }
+    )
+    return rows.take(pa.array(group_by_group))
+
+
+def _write(context: Context, rows: pa.Table, bad_rows: pa.Table) -> None:
+    import pyarrow as pa
+
     from webclean.io import tables
 
-    columns = (schema.IMAGE_ID, schema.SOURCE_KEY, schema.CATEGORY, schema.RANK, schema.SHA256, schema.STATUS)
-    by_content: dict[str, list[dict[str, Any]]] = {}
-    for part in tables.iter_parts(context.run, schema.IMAGES, schema.IMAGES_TABLE, columns):
-        for row in part.to_pylist():
-            # A file of no bytes has no hash of its own, yet all such files are equal.
-            content = _EMPTY if row[schema.STATUS] == _EMPTY else row[schema.SHA256]
-            if row[schema.STATUS] != schema.STATUS_OK and content is not None:
-                by_content.setdefault(content, []).append(row)
-    found = []
-    groups = [members for members in by_content.values() if len(members) > 1]
-    for number, members in enumerate(groups, start=first_group):
-        crosses = len({member[schema.CATEGORY] for member in members}) > 1
-        best = min(
-            members,
-            key=lambda m: (m[schema.RANK] is None, m[schema.RANK] or 0, m[schema.SOURCE_KEY].encode()),
-        )
-        for member in members:
-            found.append(
-                {
-                    schema.IMAGE_ID: member[schema.IMAGE_ID],
-                    schema.GROUP: number,
-                    schema.KEEPER_ID: None if crosses else best[schema.IMAGE_ID],
-                    schema.KIND: schema.KIND_EXACT,
-                    schema.VIEW: 0,
-                    schema.DISTANCE: 0,
-                    schema.CROSSES_CATEGORY: crosses,
-                    schema.AGAINST: None,
-                }
-            )
-    return found
+    joined = pa.concat_tables([rows, bad_rows])
+    for index, start in enumerate(range(0, max(1, joined.num_rows), tables.PART_ROWS)):
+        part = joined.slice(start, tables.PART_ROWS)
+        tables.write_part(context.run, schema.DUPLICATES, index, part, schema.DUPLICATES_TABLE)
 
 
 def _summary(
-    images: pa.Table,
-    same_N: NDArray[np.int64],
-    rows: list[dict[str, Any]],
-    num_pairs: int,
-    has_against: bool,
+    images: Contents, linked: NDArray[np.int64], known: pa.Table, rows: pa.Table, bad_rows: pa.Table
 ) -> dict[str, Any]:
-    category_of = dict(
-        zip(
-            images.column(schema.IMAGE_ID).to_pylist(),
-            images.column(schema.CATEGORY).to_pylist(),
-            strict=True,
-        )
+    import pyarrow.compute as pc
+
+    number_M, bad_number_M = (table.column(schema.GROUP).to_numpy() for table in (rows, bad_rows))
+    num_bad = _num_groups(bad_rows)
+    crossing, bad_crossing = (
+        _num_groups(table.filter(pc.field(schema.CROSSES_CATEGORY))) for table in (rows, bad_rows)
     )
-    category = np.array(list(category_of.values()), dtype=object)
-    members_of: dict[int, int] = {}
-    for row in rows:
-        members_of[row[schema.GROUP]] = members_of.get(row[schema.GROUP], 0) + 1
-    bad = {row[schema.GROUP]: row for row in rows if row[schema.IMAGE_ID] not in category_of}
-    _, size_G = np.unique(same_N, return_counts=True)
-    crossing = 0
-    order = np.argsort(same_N, kind="stable")
-    for members in np.split(order, np.cumsum(size_G)[:-1]):
-        crossing += len(members) > 1 and len(set(category[members])) > 1
-    bad_crossing = sum(row[schema.CROSSES_CATEGORY] for row in bad.values())
-    summary: dict[str, Any] = {
-        "groups": sum(num > 1 for num in members_of.values()),
-        "groups_across_categories": len({r[schema.GROUP] for r in rows if r[schema.CROSSES_CATEGORY]}),
-        "images_in_groups": len(rows),
-        "exact_groups": int((size_G > 1).sum()) + len(bad),
-        "exact_groups_across_categories": int(crossing) + bad_crossing,
-        "near_pairs": num_pairs,
+    num_of_content = np.bincount(images.same_N, minlength=1)
+    again_K = num_of_content[images.same_N[linked]] > 1
+    category_K = Codes().encode(known.column(schema.CATEGORY))
+    categories_of_content = _num_distinct(images.same_N[linked][again_K], category_K[again_K])
+    return {
+        "groups": int((np.bincount(number_M, minlength=1) > 1).sum()) + num_bad,
+        "groups_across_categories": crossing + bad_crossing,
+        "images_in_groups": len(number_M) + len(bad_number_M),
+        "exact_groups": int((num_of_content > 1).sum()) + num_bad,
+        "exact_groups_across_categories": int((categories_of_content > 1).sum()) + bad_crossing,
     }
-    if has_against:
-        summary["copies_of_test_images"] = sum(row[schema.AGAINST] is not None for row in rows)
-    return summary

@@ -14,7 +14,9 @@ from webclean.engines.base import Crash
 from webclean.io.decode import TINY_SIDE, Inspection, Limits
 from webclean.ops import duplicates
 from webclean.ops.duplicates import Bars, Looks, Pairs
+from webclean.stages import contents
 from webclean.stages.base import Context
+from webclean.stages.contents import Contents
 
 if TYPE_CHECKING:
     from webclean.io.readers.listing import Listing
@@ -89,9 +91,7 @@ def read(test: Listing, context: Context) -> TestSet:
 
 def hits(
     test: TestSet,
-    sha256: list[str],
-    hash_N: NDArray[np.uint64],
-    looks: Looks,
+    images: Contents,
     overlaps: Pairs,
     radius: int,
     bars: Bars,
@@ -99,7 +99,7 @@ def hits(
     """Row -> the nearest copy in the test set: equal bytes first, then correlation, then its key.
 
     Args:
-        sha256, hash_N, looks: of the crawl's images.
+        images: of the crawl.
         overlaps: copies of test images that only the second pass sees; `second_P` counts in the test set.
         radius, bars: as between images of the crawl.
     """
@@ -110,14 +110,16 @@ def hits(
         if row not in best or order < best[row][0]:
             best[row] = (order, hit)
 
-    by_sha: dict[str, str] = {}
-    for key, sha in zip(test.keys, test.sha256, strict=True):
-        by_sha.setdefault(sha, key)
-    for row, sha in enumerate(sha256):
-        if sha in by_sha:
-            offer(row, Hit(by_sha[sha], schema.KIND_EXACT, 0, 0), 1.0)
-    for pairs in duplicates.candidates(hash_N, test.hash_T, radius):
-        verdict_P, correlation_P = duplicates.verify(pairs, looks, test.looks, bars)
+    by_sha: dict[tuple[int, int], str] = {}
+    for key, sha in zip(test.keys, contents.first_bits(test.sha256).tolist(), strict=True):
+        by_sha.setdefault((sha[0], sha[1]), key)
+    alike_N = np.isin(images.sha_N2[:, 0], np.array([sha[0] for sha in by_sha], dtype=np.uint64))
+    for row in np.flatnonzero(alike_N).tolist():
+        sha = images.sha_N2[row].tolist()
+        if (sha[0], sha[1]) in by_sha:
+            offer(row, Hit(by_sha[sha[0], sha[1]], schema.KIND_EXACT, 0, 0), 1.0)
+    for pairs in duplicates.candidates(images.hash_N, test.hash_T, radius):
+        verdict_P, correlation_P = duplicates.verify(pairs, images.looks, test.looks, bars)
         _offer_all(offer, test, pairs.where(verdict_P), correlation_P[verdict_P])
     # What only the second pass sees stands behind what the first one found.
     _offer_all(offer, test, overlaps, np.full(len(overlaps), -1.0))
