@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import comb
 from queue import Queue
@@ -287,7 +287,7 @@ class _Choice:
     Attributes:
         swaps: bring their bits to the top of a hash.
         width: how many bits they are.
-        earlier: masks of other bands: two that are equal in one of them were met under an earlier choice.
+        earlier: masks, moved, of other bands: two that are equal in one of them were met under an earlier choice.
     """
 
     swaps: tuple[_Swap, ...]
@@ -315,13 +315,17 @@ class _Choice:
             swap.apply(restored_M)
         return restored_M
 
-    def is_first(self, moved_M: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Whether two, of which the bits in which they differ are given, are met under no earlier choice."""
-        differing_M = self.restored(moved_M)
-        is_first_M = np.ones(len(moved_M), dtype=np.bool_)
+    def is_first(self, differing_M: NDArray[np.uint64], unlike: np.uint64) -> NDArray[np.int64]:
+        """Places of the pairs that are met under no earlier choice.
+
+        Args:
+            differing_M: the bits, moved, in which each two differ.
+            unlike: bits in which they must not differ.
+        """
+        first = np.flatnonzero((differing_M & unlike) == 0) if unlike else np.arange(len(differing_M))
         for mask in self.earlier:
-            is_first_M &= (differing_M & mask) != 0
-        return is_first_M
+            first = first[(differing_M[first] & mask) != 0]
+        return first
 
 
 def _choices(radius: int, num_equal: int) -> list[_Choice]:
@@ -339,8 +343,9 @@ def _choices(radius: int, num_equal: int) -> list[_Choice]:
             top -= widths[band]
             if top != lows[band]:
                 swaps.append(_Swap(lows[band], top - lows[band], widths[band]))
-        earlier = tuple(masks[band] for band in range(bands[-1]) if band not in bands)
-        choices.append(_Choice(tuple(swaps), NUM_BITS - top, earlier))
+        choice = _Choice(tuple(swaps), NUM_BITS - top, ())
+        earlier = choice.moved(np.array([masks[b] for b in range(bands[-1]) if b not in bands], np.uint64))
+        choices.append(replace(choice, earlier=tuple(earlier)))
     return choices
 
 
@@ -378,7 +383,7 @@ def _near_within(hash_U: NDArray[np.uint64], radius: int, choice: _Choice) -> It
             # What lies so much further on may be in the next run.
             second_P = moved_P[start + step : start + step + len(first_P)]
             yield from collected.compare(first_P, second_P, key_bits)
-    yield from collected.rest()
+    yield from collected.rest(key_bits)
 
 
 def _near_between(
@@ -412,7 +417,7 @@ def _near_between(
             for step, stop in enumerate(_stops(num_found_R, end_R, start)):
                 second_P = moved_U[begin_P[start:stop] + step]
                 yield from collected.compare(asked_P[start:stop], second_P, _NO_BITS)
-        yield from collected.rest()
+        yield from collected.rest(_NO_BITS)
 
 
 def _side_by_side(
@@ -460,35 +465,47 @@ class _Collected:
     ) -> None:
         self._choice, self._radius, self._query_U, self._hash_U = choice, radius, query_U, hash_U
         self._flip, self._moved_bits = flip, moved_bits
+        self._near: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
         self._found: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
-        self._num = 0
+        self._num_near = self._num = 0
 
     def compare(
         self, first_P: NDArray[np.uint64], second_P: NDArray[np.uint64], unlike: np.uint64
     ) -> Iterator[Matches]:
         """Look at pairs of moved hashes; a pair that differs in a bit of `unlike` is none."""
-        differing_P = first_P ^ second_P
-        near = np.flatnonzero(np.bitwise_count(differing_P) <= self._radius)
-        if len(near) and unlike:
-            near = near[(differing_P[near] & unlike) == 0]
+        near = np.flatnonzero(np.bitwise_count(first_P ^ second_P) <= self._radius)
         if len(near):
-            near = near[self._choice.is_first(differing_P[near])]
-            self._found.append((first_P[near], second_P[near]))
-            self._num += len(near)
+            self._near.append((first_P[near], second_P[near]))
+            self._num_near += len(near)
+            if self._num_near >= _CHUNK:
+                self._sift(unlike)
             if self._num >= _BLOCK:
-                yield from self.rest()
+                yield self._handed_over()
 
-    def rest(self) -> Iterator[Matches]:
+    def rest(self, unlike: np.uint64) -> Iterator[Matches]:
         """What was found and not handed over yet."""
-        if not self._num:
+        self._sift(unlike)
+        if self._num:
+            yield self._handed_over()
+
+    def _sift(self, unlike: np.uint64) -> None:
+        """Leave out what was met under an earlier choice: for many at once, as it is done so often."""
+        if not self._near:
             return
+        first_M, second_M = (np.concatenate([near[i] for near in self._near]) for i in range(2))
+        new = self._choice.is_first(first_M ^ second_M, unlike)
+        self._found.append((first_M[new], second_M[new]))
+        self._num += len(new)
+        self._near, self._num_near = [], 0
+
+    def _handed_over(self) -> Matches:
         first_M, second_M = (np.concatenate([found[i] for found in self._found]) for i in range(2))
         distance_M = np.bitwise_count(first_M ^ second_M).astype(np.int64)
         # Hashes are distinct and sorted: the hash itself tells its place.
         query_M = np.searchsorted(self._query_U, self._choice.restored(first_M ^ self._moved_bits))
         found_M = np.searchsorted(self._hash_U, self._choice.restored(second_M))
         self._found, self._num = [], 0
-        yield Matches(query_M, found_M, distance_M, self._flip)
+        return Matches(query_M, found_M, distance_M, self._flip)
 
 
 def _bands(
