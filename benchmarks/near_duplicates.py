@@ -1,7 +1,7 @@
 """Edited copies that ingest finds, with and without the second pass, and pairs that it should not report.
 
     python benchmarks/near_duplicates.py --data FOLDER [--truth TRUTH.csv] [--work WORK] [--unrelated SOURCE ...]
-        [--peer-python PYTHON] [--out benchmarks/results/near_duplicates.md]
+        [--real SOURCE ... --num 50000 --sheet PAIRS.png] [--peer-python PYTHON] [--out benchmarks/results/near_duplicates.md]
 
 Takes the first 1,000 images of FOLDER, in the order of their names, that decode and are not equal (of those that
 TRUTH calls `as-crawled` or `wrong-category` and certain, where it is given: none that was planted as a copy), and
@@ -11,6 +11,10 @@ it stands in the group of its original; a pair is false where its two come from 
 of originals is listed, because a crawl holds copies that nobody planted. Times are of the dedup stage.
 
 SOURCE is anything that ingest reads, with no copies in it that are not equal: all pairs it reports are counted.
+
+With --real, the images of folders and of Parquet files (column `image`), without those of equal bytes and those that
+TRUTH says were planted as copies, and drawn scenes to fill up to --num: all pairs that the first pass reports among
+them are counted and drawn side by side, since what comes from a crawl may be a copy all the same.
 
 imagededup (PHash and DHash, at most 10 bits apart) runs on the same files where PYTHON has it.
 """
@@ -27,9 +31,12 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 from commands import webclean
 from PIL import Image, ImageDraw, ImageEnhance
 
@@ -73,6 +80,10 @@ def main() -> None:
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--unrelated", nargs="*", default=[])
+    parser.add_argument("--real", nargs="*", type=Path, default=[])
+    parser.add_argument("--num", type=int, default=50_000)
+    parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--only-real", action="store_true")
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--workers", default="2")
     parser.add_argument("--out", type=Path)
@@ -80,14 +91,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         lines = [f"# Near duplicates\n\n{datetime.date.today().isoformat()}.\n"]
-        folder = work / "edited"
-        num = make_set(chosen(options.data, options.truth), folder)
-        lines.append(
-            f"{num} images and {len(EDITS)} edits of {min(num, NUM_EDITED)} of them. Share of the edits that are found:\n"
-        )
-        lines += table(folder, work, options)
+        if not options.only_real:
+            folder = work / "edited"
+            num = make_set(chosen(options.data, options.truth), folder)
+            lines.append(
+                f"{num} images and {len(EDITS)} edits of {min(num, NUM_EDITED)} of them."
+                " Share of the edits that are found:\n"
+            )
+            lines += table(folder, work, options)
         for source in options.unrelated:
             lines += strangers(source, work, options.workers)
+        if options.real:
+            lines += real_strangers(work, options)
         text = "\n".join(lines) + "\n"
     print(text)
     if options.out is not None:
@@ -208,6 +223,93 @@ def strangers(source: str, work: Path, workers: str) -> list[str]:
             f" million; dedup {dedup_seconds(run):.1f} s"
         )
     return [*lines, ""]
+
+
+def real_strangers(work: Path, options: argparse.Namespace) -> list[str]:
+    """What the first pass reports among real images of which none is known to be a copy, and drawn ones."""
+    folder = work / "strangers"
+    num_real = gather(options.real, options.truth, options.num, folder)
+    run = work / "run-strangers"
+    webclean("ingest", str(folder), str(run), "--workers", options.workers)
+    pairs = sorted(reported(run))
+    all_pairs = options.num * (options.num - 1) / 2
+    if options.sheet is not None and pairs:
+        sheet(pairs, folder).save(options.sheet)
+    return [
+        "## Real images that nobody planted as copies\n",
+        (
+            f"{num_real} real and {options.num - num_real} drawn images: {len(pairs)} pairs reported,"
+            f" {len(pairs) / all_pairs * 1e6:.4f} in a million; dedup {dedup_seconds(run):.1f} s.\n"
+        ),
+        *(f"- {a} {b}" for a, b in pairs),
+        "",
+    ]
+
+
+def gather(sources: list[Path], truth: Path | None, num: int, folder: Path) -> int:
+    """Write images to a folder, each content once, then drawn ones up to `num`; how many are real."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    planted: set[Path] = set()
+    if truth is not None:
+        with truth.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        planted = {truth.parent / row["path"] for row in rows if row["kind"].startswith("near-duplicate")}
+    seen: set[str] = set()
+    for source in sources:
+        for name, octets in contents_of(source, planted):
+            digest = hashlib.sha256(octets).hexdigest()
+            if len(seen) < num and digest not in seen and inspect(octets).status == schema.STATUS_OK:
+                seen.add(digest)
+                (folder / name).write_bytes(octets)
+    for number in range(len(seen), num):
+        drawn(number).save(folder / f"drawn-{number:05d}.jpg", quality=90)
+    return len(seen)
+
+
+def contents_of(source: Path, leave_out: set[Path]) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of the images of a folder or a Parquet file."""
+    if source.is_dir():
+        for path in sorted(p for p in source.rglob("*") if p.is_file() and p not in leave_out):
+            if path.suffix not in (".csv", ".jsonl"):
+                yield f"{source.parent.name}-{source.name}-{path.name}", path.read_bytes()
+        return
+    rows = pq.read_table(source, columns=["image"]).column("image").to_pylist()
+    for number, octets in enumerate(rows):
+        yield f"{source.parent.name}-{source.stem}-{number:05d}.png", octets
+
+
+def drawn(number: int) -> Image.Image:
+    """A scene of shapes over a slope of colours; each number another."""
+    rng = np.random.default_rng(number)
+    corners = rng.integers(0, 256, size=(2, 2, 3)).astype(np.uint8)
+    image = Image.fromarray(corners).resize((96, 96), Image.Resampling.BILINEAR)
+    draw = ImageDraw.Draw(image)
+    for _ in range(int(rng.integers(3, 9))):
+        color = tuple(rng.integers(0, 256, size=3).tolist())
+        left, top = rng.integers(-20, 90, size=2).tolist()
+        width, height = rng.integers(8, 60, size=2).tolist()
+        shape = (left, top, left + width, top + height)
+        if rng.random() < 0.5:
+            draw.ellipse(shape, fill=color)
+        else:
+            draw.rectangle(shape, fill=color)
+    return image
+
+
+def sheet(pairs: list[tuple[str, str]], folder: Path) -> Image.Image:
+    """The two of each pair side by side, five pairs in a row."""
+    side, across = 128, 5
+    rows = -(-len(pairs) // across)
+    whole = Image.new("RGB", (across * (2 * side + 16), rows * (side + 16)), "white")
+    draw = ImageDraw.Draw(whole)
+    for number, pair in enumerate(pairs):
+        left, top = number % across * (2 * side + 16), number // across * (side + 16)
+        for place, name in enumerate(pair):
+            picture = Image.open(folder / name).convert("RGB").resize((side, side))
+            whole.paste(picture, (left + place * side, top + 12))
+        draw.text((left, top), f"{number} {pair[0][-16:]} {pair[1][-16:]}", fill="black")
+    return whole
 
 
 def reported(run: Path) -> Pairs:
