@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from webclean import schema
 from webclean.config import IngestConfig
@@ -66,7 +70,7 @@ def run(config: IngestConfig, context: Context) -> Counts:
         "skipped": dict(sorted(listing.found.skipped.items())),
         "categories": categories,
     }
-    total = listing.records.num_rows
+    total = listing.rows.num_rows
     usable = statuses[schema.STATUS_OK]
     dropped = {status: num for status, num in sorted(statuses.items()) if status != schema.STATUS_OK}
     _check_bad(config, context, total, usable, dropped)
@@ -95,39 +99,36 @@ def _tell(listing: Listing, config: IngestConfig, context: Context) -> None:
 def _write_images(listing: Listing, config: IngestConfig, context: Context) -> None:
     from webclean.io import tables
 
-    records = listing.records
-    starts = range(0, records.num_rows, tables.PART_ROWS)
-    todo = [
-        (index, records.slice(start, tables.PART_ROWS))
-        for index, start in enumerate(starts)
-        if not tables.has_part(context.run, schema.IMAGES, index)
-    ]
+    records = listing.rows
+    todo = [index for index in range(len(records)) if not tables.has_part(context.run, schema.IMAGES, index)]
     limits = Limits(max_pixels=config.max_pixels, max_bytes=config.max_bytes, seconds=config.decode_seconds)
     inspect = partial(scan.inspect_all, root=listing.root, limits=limits)
     before = retry.RowsBefore(context.run) if config.retry_failed else None
-    known: dict[int, list[Inspection | None]] = {}  # of the parts that are under way
+    # Of the parts that are under way:
+    rows_of: dict[int, pa.Table] = {}
+    known: dict[int, list[Inspection | None]] = {}
     num_known = 0
 
     def tasks() -> Iterator[list[str | None]]:
         nonlocal num_known
-        for index, rows in todo:
+        for index in todo:
+            rows = rows_of[index] = records[index]
             known[index] = [None] * rows.num_rows if before is None else before.of(rows)
             num_known += rows.num_rows - known[index].count(None)
             yield from _tasks(rows, known[index])
 
     with context.progress(total=records.num_rows, unit="images", label="decode") as bar:
-        bar.advance(records.num_rows - sum(rows.num_rows for _, rows in todo))
+        bar.advance(records.num_rows - sum(records.size(index) for index in todo))
         inspected = _inspect(context.engine, inspect, tasks())
-        for index, rows in todo:
+        for index in todo:
             found: list[Inspection | None] = []
-            while len(found) < rows.num_rows:
+            while len(found) < records.size(index):
                 batch = next(inspected)
                 found += batch
                 bar.advance(len(batch))
             whole = [new or old for new, old in zip(found, known.pop(index), strict=True)]
-            tables.write_part(
-                context.run, schema.IMAGES, index, _image_columns(rows, whole), schema.IMAGES_TABLE
-            )
+            columns = _image_columns(rows_of.pop(index), whole)
+            tables.write_part(context.run, schema.IMAGES, index, columns, schema.IMAGES_TABLE)
     if num_known:
         context.note(f"{num_known} of {records.num_rows} rows are taken over as they were")
 
@@ -199,12 +200,10 @@ def _summary(context: Context) -> tuple[Counter[str], int]:
     statuses: Counter[str] = Counter()
     usable: Counter[str] = Counter()
     queries: dict[str, set[str]] = {}
-    ids: set[str] = set()
+    keys = array("Q")  # of each image_id the half that stands for its source_key
     columns = (schema.IMAGE_ID, schema.STATUS, schema.CATEGORY, schema.QUERY)
-    num = 0
     for part in tables.iter_parts(context.run, schema.IMAGES, schema.IMAGES_TABLE, columns):
-        num += part.num_rows
-        ids.update(part.column(schema.IMAGE_ID).to_pylist())
+        keys.extend(int(value[-_SHORT_HASH:], 16) for value in part.column(schema.IMAGE_ID).to_pylist())
         for status, category, query in zip(
             *(part.column(name).to_pylist() for name in columns[1:]), strict=True
         ):
@@ -212,8 +211,7 @@ def _summary(context: Context) -> tuple[Counter[str], int]:
             if category and status != schema.STATUS_EXCLUDED:
                 usable[category] += status == schema.STATUS_OK
                 queries.setdefault(category, set()).add(query)
-    if len(ids) != num:
-        raise ArtifactInvalidError(f"images: {schema.IMAGE_ID} is not unique: {num - len(ids)} rows too many")
+    _check_unique(context, np.frombuffer(keys, dtype=np.uint64))
     names = sorted(queries, key=str.encode)
     tables.write_part(
         context.run,
@@ -228,6 +226,25 @@ def _summary(context: Context) -> tuple[Counter[str], int]:
         schema.CATEGORIES_TABLE,
     )
     return statuses, len(names)
+
+
+def _check_unique(context: Context, key_N: NDArray[np.uint64]) -> None:
+    """Make sure that no two images have one id; eight bytes a row, and no ids but those of equal halves.
+
+    Raises:
+        ArtifactInvalidError: two images have one id.
+    """
+    from webclean.io import tables
+
+    ordered_N = np.sort(key_N)
+    again = set(ordered_N[1:][ordered_N[1:] == ordered_N[:-1]].tolist())
+    if not again:
+        return
+    ids: Counter[str] = Counter()
+    for part in tables.iter_parts(context.run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID,)):
+        ids.update(i for i in part.column(schema.IMAGE_ID).to_pylist() if int(i[-_SHORT_HASH:], 16) in again)
+    if num := ids.total() - len(ids):
+        raise ArtifactInvalidError(f"images: {schema.IMAGE_ID} is not unique: {num} rows too many")
 
 
 def _commonest_error(context: Context) -> tuple[str | None, int]:

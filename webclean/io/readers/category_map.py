@@ -14,25 +14,40 @@ from webclean.io.readers import uris
 from webclean.io.readers.records import RECORD_SCHEMA
 
 
-def apply(table: pa.Table, map_file: str) -> tuple[pa.Table, tuple[str, ...]]:
-    """Records under their new categories, and the names of the map that no record has.
+class CategoryMap:
+    """The new names of categories, and which of the old ones have been met."""
 
-    Raises:
-        ConfigError: as `read_category_map`.
-    """
-    names = read_category_map(map_file)
-    old = table.column(schema.CATEGORY).to_pylist()
-    new = [names.get(name, name) for name in old]
-    status = table.column(schema.STATUS).to_pylist()
-    error = table.column(schema.ERROR).to_pylist()
-    for index, name in enumerate(new):
-        if not name and old[index]:
-            new[index] = old[index]
-            status[index], error[index] = schema.STATUS_EXCLUDED, "the category map excludes this category"
-    for column, values in ((schema.CATEGORY, new), (schema.STATUS, status), (schema.ERROR, error)):
-        index = table.schema.get_field_index(column)
-        table = table.set_column(index, RECORD_SCHEMA.field(index), pa.array(values, pa.string()))
-    return table, tuple(sorted(set(names) - set(old)))
+    def __init__(self, map_file: str) -> None:
+        """Read the map.
+
+        Raises:
+            ConfigError: as `read_category_map`.
+        """
+        self._names = read_category_map(map_file)
+        self._met: set[str] = set()
+
+    def apply(self, table: pa.Table) -> pa.Table:
+        """Records under their new categories."""
+        old = table.column(schema.CATEGORY).to_pylist()
+        self._met.update(self._names.keys() & set(old))
+        new = [self._names.get(name, name) for name in old]
+        status = table.column(schema.STATUS).to_pylist()
+        error = table.column(schema.ERROR).to_pylist()
+        for index, name in enumerate(new):
+            if not name and old[index]:
+                new[index] = old[index]
+                status[index], error[index] = (
+                    schema.STATUS_EXCLUDED,
+                    "the category map excludes this category",
+                )
+        for column, values in ((schema.CATEGORY, new), (schema.STATUS, status), (schema.ERROR, error)):
+            index = table.schema.get_field_index(column)
+            table = table.set_column(index, RECORD_SCHEMA.field(index), pa.array(values, pa.string()))
+        return table
+
+    def unknown(self) -> tuple[str, ...]:
+        """The names of the map that no record had, sorted."""
+        return tuple(sorted(self._names.keys() - self._met))
 
 
 def read_category_map(path: str) -> dict[str, str]:

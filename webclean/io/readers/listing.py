@@ -1,21 +1,30 @@
-"""SOURCE as one table of records: found, mapped, made unique and put in order."""
+"""SOURCE as records: found, mapped, made unique and put in order, whatever their number."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from webclean import schema
 from webclean.config import IngestConfig
 from webclean.errors import ConfigError, ImagesNotFoundError
-from webclean.io.readers import category_map, formats, manifest, uris, webvision
-from webclean.io.readers.records import RECORD_SCHEMA, Found, to_table
+from webclean.io import tables
+from webclean.io.readers import formats, manifest, sorting, uris, webvision
+from webclean.io.readers.category_map import CategoryMap
+from webclean.io.readers.records import RECORD_SCHEMA, Found, batches
+from webclean.io.readers.sorting import Rows, Run
+
+_KEY: Final = RECORD_SCHEMA.get_field_index(schema.SOURCE_KEY)
+_NUMBERED: Final = r"\?[1-9][0-9]*$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +33,22 @@ class Listing:
 
     Attributes:
         format: name of the layout.
-        records: `RECORD_SCHEMA`, in the order of the bytes of source_key, which is unique.
+        rows: the records, in the order of the bytes of source_key, which is unique.
         found: columns used, and everything counted that is not a record.
         root: real path of the folder outside of which nothing is opened, None for no such limit.
         unknown: names of the category map that no record has.
     """
 
     format: str
-    records: pa.Table
+    rows: Rows
     found: Found
     root: str | None
     unknown: tuple[str, ...]
+
+    @property
+    def records(self) -> pa.Table:
+        """All records at once, for a SOURCE that is small."""
+        return pa.concat_tables(self.rows)
 
 
 def list_source(config: IngestConfig) -> Listing:
@@ -44,6 +58,7 @@ def list_source(config: IngestConfig) -> Listing:
         ImagesNotFoundError: there is no SOURCE, or nothing in it.
         ConfigError: the layout is not clear, or two columns could be the label.
         DataError: a manifest cannot be read.
+        StorageFullError: the temp folder, where long lists are sorted, is full.
     """
     form, path = formats.recognise(config.source, config.format)
     if config.meta_root is not None and form.name != webvision.NAME:
@@ -52,8 +67,8 @@ def list_source(config: IngestConfig) -> Listing:
             hint=f"leave it out, or add --format {webvision.NAME}",
         )
     found = Found()
-    table = to_table(form.read(path, config, found))
-    if table.num_rows == 0:
+    runs = sorting.sorted_runs(batches(form.read(path, config, found)))
+    if not runs:
         words = ", ".join(f"{num} {name}" for name, num in sorted(found.skipped.items()))
         empty = "the folder is empty"
         if form.name in manifest.KINDS:
@@ -69,14 +84,13 @@ def list_source(config: IngestConfig) -> Listing:
             context=f"seen besides: {words}" if words else empty,
             hint="SOURCE is the folder above the categories' folders, or a manifest with one row per image",
         )
-    table = _unique(table)
-    unknown: tuple[str, ...] = ()
-    if config.category_map is not None:
-        table, unknown = category_map.apply(table, config.category_map)
-    if config.limit is not None and config.limit < table.num_rows:
-        table = _sample(table, config.limit)
-    table = table.take(pc.sort_indices(table, sort_keys=[(schema.SOURCE_KEY, "ascending")])).combine_chunks()
-    return Listing(form.name, table, found, _root(path, config, found), unknown)
+    renamed = None if config.category_map is None else CategoryMap(config.category_map)
+    rows = _unique(runs, renamed)
+    if config.limit is not None and config.limit < rows.num_rows:
+        rows = _sample(rows, config.limit)
+    return Listing(
+        form.name, rows, found, _root(path, config, found), () if renamed is None else renamed.unknown()
+    )
 
 
 def _root(path: str, config: IngestConfig, found: Found) -> str | None:
@@ -89,17 +103,18 @@ def _root(path: str, config: IngestConfig, found: Found) -> str | None:
 def fingerprint(listing: Listing, category_map: str | None) -> str:
     """SHA-256 over the records, the sizes and times of their files, and the category map."""
     sha = hashlib.sha256()
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, RECORD_SCHEMA) as writer:
-        writer.write_table(listing.records)
-    sha.update(sink.getvalue())
+    files = hashlib.sha256()
     tables = {name for name in listing.found.tables if not uris.is_remote(name)}
-    for uri in listing.records.column(schema.URI).to_pylist():
-        path = uris.local_path(uri)
-        if path is not None:
-            sha.update(_stat(os.fspath(path)))
-        elif (holder := uris.container_path(uri)) is not None:
-            tables.add(os.fspath(holder))
+    for part in listing.rows:
+        for batch in part.to_batches():
+            sha.update(batch.serialize())
+        for uri in part.column(schema.URI).to_pylist():
+            path = uris.local_path(uri)
+            if path is not None:
+                files.update(_stat(os.fspath(path)))
+            elif (holder := uris.container_path(uri)) is not None:
+                tables.add(os.fspath(holder))
+    sha.update(files.digest())
     for name in sorted(tables):
         sha.update(_stat(name))
     sha.update(listing.found.stamps)
@@ -115,30 +130,36 @@ def _stat(path: str) -> bytes:
     return f"{status.st_size},{status.st_mtime_ns};".encode()
 
 
-def _unique(table: pa.Table) -> pa.Table:
-    """A path listed again gets `?2`, `?3`, in the order of query and rank, whatever the manifest's order."""
-    keys = table.column(schema.SOURCE_KEY).combine_chunks()
-    counts = keys.value_counts()
-    if len(counts) == len(keys):
-        return table
-    doubled = {v["values"] for v in counts.to_pylist() if v["counts"] > 1}
-    names = keys.to_pylist()
-    taken = set(names)
-    rows: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        if name in doubled:
-            rows.setdefault(name, []).append(index)
-    for name in sorted(rows):
-        group = table.take(rows[name]).to_pylist()
-        ordered = sorted(range(len(group)), key=lambda i: _order(group[i]))
-        number = 2
-        for i in ordered[1:]:
-            while f"{name}?{number}" in taken:
-                number += 1
-            names[rows[name][i]] = f"{name}?{number}"
-            taken.add(f"{name}?{number}")
-    column = table.schema.get_field_index(schema.SOURCE_KEY)
-    return table.set_column(column, RECORD_SCHEMA.field(column), pa.array(names, pa.string()))
+def _unique(runs: list[Run], renamed: CategoryMap | None) -> Rows:
+    """The records in order, their categories mapped; a path listed again gets `?2`, `?3`."""
+    firsts, others = Rows(), Rows()
+    for chunk in sorting.merge(runs):
+        for rows, table in zip((firsts, others), _apart(chunk), strict=True):
+            if table.num_rows:
+                rows.add(table if renamed is None else renamed.apply(table))
+    firsts.end()
+    others.end()
+    if not others.num_rows:
+        return firsts
+    return Rows.of(sorting.merge([firsts.run(), *sorting.sorted_runs(_numbered(firsts, others))]))
+
+
+def _apart(chunk: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The first record of each key, and the others, by query and rank, whatever the manifest's order."""
+    keys = chunk.column(_KEY).combine_chunks()
+    is_first = np.ones(len(keys), dtype=np.bool_)
+    is_first[1:] = pc.not_equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)
+    if is_first.all():
+        return chunk, chunk.slice(0, 0)
+    order = np.arange(len(keys))
+    starts = np.flatnonzero(is_first)
+    lengths = np.diff(starts, append=len(keys))
+    for start, length in zip(starts[lengths > 1].tolist(), lengths[lengths > 1].tolist(), strict=True):
+        group = chunk.slice(start, length).to_pylist()
+        order[start : start + length] = start + np.array(
+            sorted(range(length), key=lambda i: _order(group[i]))
+        )
+    return chunk.take(order[is_first]), chunk.take(order[~is_first])
 
 
 def _order(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -146,9 +167,46 @@ def _order(row: dict[str, Any]) -> tuple[Any, ...]:
     return (row[schema.QUERY], rank is None, rank or 0, json.dumps(row, sort_keys=True, default=str))
 
 
-def _sample(table: pa.Table, limit: int) -> pa.Table:
+def _numbered(firsts: Rows, others: Rows) -> Iterator[pa.RecordBatch]:
+    """Records whose keys others have, under keys that none has; both in the order of their keys."""
+    doubled = np.unique(np.concatenate([_marks(part.column(_KEY).to_pylist()) for part in others]))
+    taken: set[str] = set()
+    for part in firsts:
+        keys = part.column(_KEY)
+        numbered = keys.filter(pc.match_substring_regex(keys, _NUMBERED)).to_pylist()
+        marks = _marks([key.rpartition("?")[0] for key in numbered])
+        taken.update(key for key, is_near in zip(numbered, np.isin(marks, doubled), strict=True) if is_near)
+    name, number = "", 1
+    for part in others:
+        names = []
+        for key in part.column(_KEY).to_pylist():
+            name, number = key, number + 1 if key == name else 2
+            while f"{name}?{number}" in taken:
+                number += 1
+            names.append(f"{name}?{number}")
+        field = RECORD_SCHEMA.field(_KEY)
+        yield from part.set_column(_KEY, field, pa.array(names, pa.string())).to_batches()
+
+
+def _sample(rows: Rows, limit: int) -> Rows:
     """The records whose keys hash lowest: the same ones for any listing order, spread over the crawl."""
-    keys = table.column(schema.SOURCE_KEY).to_pylist()
+    marks = np.concatenate([_marks(part.column(_KEY).to_pylist()) for part in rows])
+    highest = np.partition(marks, limit - 1)[limit - 1]
+    is_taken = marks < highest
+    tied = np.flatnonzero(marks == highest).tolist()
+    keys = [rows[i // tables.PART_ROWS].column(_KEY)[i % tables.PART_ROWS].as_py() for i in tied]
     digests = [hashlib.sha256(key.encode()).digest() for key in keys]
-    lowest = sorted(range(len(keys)), key=lambda i: (digests[i], keys[i]))[:limit]
-    return table.take(sorted(lowest))
+    lowest = sorted(range(len(tied)), key=lambda i: (digests[i], keys[i]))
+    for i in lowest[: limit - int(is_taken.sum())]:
+        is_taken[tied[i]] = True
+    starts = range(0, rows.num_rows, tables.PART_ROWS)
+    return Rows.of(
+        part.filter(pa.array(is_taken[start : start + tables.PART_ROWS]))
+        for start, part in zip(starts, rows, strict=True)
+    )
+
+
+def _marks(keys: list[str]) -> NDArray[np.uint64]:
+    """The first eight bytes of each key's SHA-256, in their order as numbers."""
+    raw = b"".join(hashlib.sha256(key.encode()).digest()[:8] for key in keys)
+    return np.frombuffer(raw, dtype=">u8").astype(np.uint64)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pyarrow as pa
 from webclean import schema
 from webclean.io import tables
 
-_BATCH = 8192
+_BATCH = 4096
 _NAMED = 5  # files that a note names
 _LISTED_COLUMNS = (
     schema.SOURCE_KEY, schema.URI, schema.CATEGORY, schema.QUERY, schema.RANK, schema.RANK_SOURCE, schema.TITLE,
@@ -126,18 +127,13 @@ def extra_text(values: Mapping[str, Any]) -> str | None:
     return dumped.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
-def to_table(records: Iterable[Record]) -> pa.Table:
-    """Records as an Arrow table, a batch of Python objects in memory at a time."""
+def batches(records: Iterable[Record]) -> Iterator[pa.RecordBatch]:
+    """Records as batches of `RECORD_SCHEMA`, the Python objects of one in memory at a time."""
     source = iter(records)
-    batches = list(_batches(source))
-    return pa.Table.from_batches(batches, schema=RECORD_SCHEMA)
-
-
-def _batches(source: Iterator[Record]) -> Iterator[pa.RecordBatch]:
-    names = [f.name for f in fields(Record)]
-    order = [RECORD_SCHEMA.get_field_index(name) for name in names]
+    values = attrgetter(*RECORD_SCHEMA.names)
     while batch := list(islice(source, _BATCH)):
-        arrays: list[pa.Array] = [None] * len(names)
-        for name, index in zip(names, order, strict=True):
-            arrays[index] = pa.array([getattr(r, name) for r in batch], type=RECORD_SCHEMA.field(index).type)
+        columns = zip(*map(values, batch), strict=True)
+        arrays = [
+            pa.array(cells, type=field.type) for cells, field in zip(columns, RECORD_SCHEMA, strict=True)
+        ]
         yield pa.RecordBatch.from_arrays(arrays, schema=RECORD_SCHEMA)
