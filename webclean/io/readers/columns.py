@@ -125,6 +125,8 @@ def _require(
 
 def text(value: Any) -> str | None:
     """A cell as text, None where it is empty; what is not UTF-8 becomes U+FFFD."""
+    if isinstance(value, str) and value.isascii():  # most are, and Python knows it without looking
+        return value if value.strip() else None
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if not isinstance(value, str):
@@ -157,6 +159,8 @@ def whole_number(value: Any) -> int | None:
         return None
     if isinstance(value, str):
         stripped = value.strip()
+        if stripped.isascii() and stripped.isdigit() and len(stripped) < 19:
+            return int(stripped)
         if not re.fullmatch(r"[+-]?\d{1,18}(\.0*)?", stripped, re.ASCII):
             return None
         return int(stripped.split(".")[0])

@@ -24,6 +24,7 @@ class Fields:
         """
         self._chosen = dict(chosen)
         self._used = {*chosen.values(), *not_extra}
+        self._texts = [(field, chosen[field]) for field in _TEXT_FIELDS if field in chosen]
 
     def value(self, field: str, row: Mapping[Any, Any]) -> Any:
         """The cell of a field, None where no column is it or the row has none."""
@@ -37,13 +38,13 @@ class Fields:
         record.rank = columns.whole_number(self.value(schema.RANK, row))
         record.rank_source = None if record.rank is None else RANK_FROM_MANIFEST
         record.tags = columns.tags(self.value(schema.TAGS, row))
-        for field in _TEXT_FIELDS:
-            setattr(record, field, columns.text(self.value(field, row)))
+        for field, column in self._texts:
+            setattr(record, field, columns.text(row.get(column)))
 
     def extra(self, row: Mapping[Any, Any]) -> dict[str, Any]:
         """Cells that are no field and not empty; those without a column (beyond the header) under no name."""
         return {
             "" if name is None else name: value
             for name, value in row.items()
-            if name not in self._used and value not in (None, "")
+            if name not in self._used and value is not None and value != ""
         }

@@ -38,7 +38,7 @@ def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
     top = os.path.abspath(os.fsencode(path))
     name = uris.text_of_path(os.path.basename(top)) or "images"
     # A stack of its own: folders may be nested deeper than Python's functions may call themselves.
-    stack = [_Folder(b"", (os.path.realpath(top),), _entries(top, b"", found))]
+    stack = [_Folder(b"", (os.path.realpath(top),), _entries(top, b"", found), uris.Folder(top))]
     while stack:
         here = stack[-1]
         entry = next(here.entries, None)
@@ -48,12 +48,13 @@ def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
         child = os.path.join(here.rel, entry.name) if here.rel else entry.name
         inner = _folder_to_enter(entry, here.parents, config.allow_outside)
         if inner is not None:
-            stack.append(_Folder(child, (*here.parents, inner), _entries(top, child, found)))
+            below = uris.Folder(os.path.join(top, child))
+            stack.append(_Folder(child, (*here.parents, inner), _entries(top, child, found), below))
         elif _is_image(entry, found):
             category = uris.text_of_path(here.rel) if here.rel else name
             yield Record(
                 source_key=uris.text_of_path(child),
-                uri=uris.of_path(os.path.join(top, child)),
+                uri=here.uris.of(entry.name),
                 category=category,
                 query=category,
                 file_name=uris.text_of_path(entry.name),
@@ -88,11 +89,12 @@ def walk(path: str) -> Iterator[tuple[str, str, list[str]]]:
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """A folder that is being listed: its path below the top, the real paths down to it, what it holds yet."""
+    """A folder that is being listed: its path below the top, the real paths down to it, what it holds yet, uris."""
 
     rel: bytes
     parents: tuple[bytes, ...]
     entries: Iterator[os.DirEntry[bytes]]
+    uris: uris.Folder
 
 
 def _entries(top: bytes, rel: bytes, found: Found) -> Iterator[os.DirEntry[bytes]]:

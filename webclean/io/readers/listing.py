@@ -109,11 +109,13 @@ def fingerprint(listing: Listing, category_map: str | None) -> str:
         for batch in part.to_batches():
             sha.update(batch.serialize())
         for uri in part.column(schema.URI).to_pylist():
-            path = uris.local_path(uri)
-            if path is not None:
-                files.update(_stat(os.fspath(path)))
-            elif (holder := uris.container_path(uri)) is not None:
-                tables.add(os.fspath(holder))
+            holder = uris.container(uri)
+            if uris.is_remote(holder):
+                continue
+            if holder == uri:
+                files.update(_stat(uris.path_of(uri)))
+            else:
+                tables.add(uris.path_of(holder))
     sha.update(files.digest())
     for name in sorted(tables):
         sha.update(_stat(name))

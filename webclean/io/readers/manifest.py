@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Final
 
 from webclean import schema
@@ -164,6 +165,8 @@ class _Maker:
             posixpath.dirname(path) if self._is_remote else os.path.dirname(path)
         )
 
+        self._below = None if self._is_remote else uris.Folder(self._root)
+
     def record(self, number: int, row: Row | BadRow) -> Record:
         """The record of one row; `number` is 0-based among the rows."""
         key = f"{self._manifest_name}#{number}"
@@ -201,7 +204,10 @@ class _Maker:
                 record.error = "the manifest names a URL; --allow-outside reads it"
             return
         relative = posixpath.normpath(path)
-        key = posixpath.normpath(posixpath.join(self._folder, uris.text_of_path(_file_bytes(relative))))
+        raw = _file_bytes(relative)
+        key = uris.text_of_path(raw)
+        if self._folder:
+            key = posixpath.normpath(posixpath.join(self._folder, key))
         record.source_key = key
         record.file_name = posixpath.basename(record.source_key)
         if self._is_remote:
@@ -209,12 +215,18 @@ class _Maker:
             if relative.startswith(("../", "/")) and not self._allow_outside:
                 record.status, record.error = "unreadable", "it lies outside SOURCE; --allow-outside reads it"
             return
-        record.uri = uris.of_path(os.path.join(os.fsencode(self._root), _file_bytes(relative)))
+        if self._below is None or relative.startswith(("/", "..")) or relative == ".":
+            record.uri = uris.of_path(os.path.join(os.fsencode(self._root), raw))
+        else:
+            record.uri = self._below.of(raw)
 
 
 def _file_bytes(path: str) -> bytes:
     """A path from a manifest as the file system's bytes; a lone surrogate of JSON stays a wrong name."""
-    return path.encode("utf-8", "surrogateescape" if _only_escapes(path) else "surrogatepass")
+    try:
+        return path.encode()
+    except UnicodeEncodeError:
+        return path.encode("utf-8", "surrogateescape" if _only_escapes(path) else "surrogatepass")
 
 
 def _only_escapes(path: str) -> bool:
@@ -238,9 +250,9 @@ def _csv_rows(path: str, opened: contextlib.ExitStack) -> tuple[list[str], _Rows
     head = stream.readline()
     stream.seek(0)
     delimiter = max("\t;,|", key=lambda mark: (head.count(mark), mark == ","))
-    reader = csv.DictReader(stream, delimiter=delimiter if head.count(delimiter) else ",")
+    reader = csv.reader(stream, delimiter=delimiter if head.count(delimiter) else ",")
     try:
-        names = list(reader.fieldnames or [])
+        names = next(reader, [])
     except csv.Error as error:
         raise _not_readable(path, "CSV", error) from error
     if not names:
@@ -251,11 +263,22 @@ def _csv_rows(path: str, opened: contextlib.ExitStack) -> tuple[list[str], _Rows
 
     def rows() -> _Rows:
         try:
-            yield from enumerate(reader)
+            # As csv.DictReader does it, in half the time.
+            yield from enumerate(_cells(names, cells) for cells in reader if cells)
         except csv.Error as error:
             raise _not_readable(f"{path}, line {reader.line_num}", "CSV", error) from error
 
     return names, rows()
+
+
+def _cells(names: list[str], cells: list[str]) -> Row:
+    """Cells by column: None where the line ends early, those beyond the header as a list under None."""
+    if len(cells) == len(names):
+        return dict(zip(names, cells, strict=True))
+    row: Row = dict(zip_longest(names, cells[: len(names)]))
+    if len(cells) > len(names):
+        row[None] = cells[len(names) :]
+    return row
 
 
 def _jsonl_rows(path: str, opened: contextlib.ExitStack) -> tuple[list[str], _Rows]:

@@ -17,6 +17,7 @@ from webclean.io import tables
 
 _BATCH = 4096
 _NAMED = 5  # files that a note names
+_DUMPER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, default=str)
 _LISTED_COLUMNS = (
     schema.SOURCE_KEY, schema.URI, schema.CATEGORY, schema.QUERY, schema.RANK, schema.RANK_SOURCE, schema.TITLE,
     schema.DESCRIPTION, schema.TAGS, schema.ALT_TEXT, schema.SOURCE, schema.PAGE_URL, schema.FILE_NAME,
@@ -123,8 +124,8 @@ def extra_text(values: Mapping[str, Any]) -> str | None:
     """The `extra` of a record, None for nothing; what is not UTF-8 becomes U+FFFD."""
     if not values:
         return None
-    dumped = json.dumps(values, ensure_ascii=False, sort_keys=True, default=str)
-    return dumped.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    dumped = _DUMPER.encode(values)
+    return dumped if dumped.isascii() else dumped.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def batches(records: Iterable[Record]) -> Iterator[pa.RecordBatch]:

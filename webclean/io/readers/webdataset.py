@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import marshal
 import os
 import posixpath
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
@@ -211,7 +213,8 @@ def tell_damage(odd: Named, name: str, damage: Damage) -> None:
 def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
     """List the images of a tar or of a folder of tars, shard by shard.
 
-    Every shard is walked twice, since JSON has no header: for the names of all columns, then for records.
+    Every shard is walked once. What its texts say waits in a file until the last shard is walked, since JSON has
+    no header: the columns are those of any sample.
 
     Args:
         path: local path or fsspec URL of a tar, or a local folder.
@@ -227,28 +230,39 @@ def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
     shards = _shards(path, config, found)
     found.tables += [shard.path for shard in shards]
     wanted = None if config.bytes_column is None else config.bytes_column.lower().lstrip(".")
-    found.columns, tree = _survey(shards, wanted, config, path)
+    with tempfile.TemporaryFile() as file:
+        walks, tree = _survey(shards, wanted, config, path, found, file)
+        file.seek(0)
+        yield from _records(shards, walks, tree, found, file)
+
+
+def _records(
+    shards: Iterable[Shard], walks: list[_Walk], tree: names.Tree, found: Found, file: BinaryIO
+) -> Iterator[Record]:
+    """The records of all shards, from what `_survey` has put into a file."""
     fields = Fields(found.columns)
     odd = Named()
-    for shard in shards:
-        damage = Damage()
-        samples, problem = shard.samples(found.skip, damage)
-        for sample in samples.values():
-            if not sample.images:
-                found.skip("samples without an image")
-            for image in sample.images:
-                if wanted not in (None, image.ending):
-                    found.skip(f"images of samples that are not .{wanted}")
-                    continue
-                record, row = shard.place(image), sample.row(image, found.skip)
-                fields.describe(record, row)
-                record.extra = extra_text(fields.extra(row))
-                _take_folder(record, tree.category(image.path))
-                yield record
-        if problem is not None:
-            yield shard.unreadable(problem)
-        tell_damage(odd, shard.name, damage)
+    for shard, walk in zip(shards, walks, strict=True):
+        for _ in range(walk.num_images):
+            path, ending, row, *member = marshal.load(file)
+            record = shard.place(Picture(TarMember(*member), path, ending))
+            fields.describe(record, row)
+            record.extra = extra_text(fields.extra(row))
+            _take_folder(record, tree.category(path))
+            yield record
+        if walk.problem is not None:
+            yield shard.unreadable(walk.problem)
+        tell_damage(odd, shard.name, walk.damage)
     found.notes += odd.notes()
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What a walk of a shard came to."""
+
+    num_images: int = 0
+    problem: str | None = None
+    damage: Damage = field(default_factory=Damage)
 
 
 def _shards(path: str, config: IngestConfig, found: Found) -> list[Shard]:
@@ -278,34 +292,46 @@ def _shards(path: str, config: IngestConfig, found: Found) -> list[Shard]:
 
 
 def _survey(
-    shards: Iterable[Shard], wanted: str | None, config: IngestConfig, where: str
-) -> tuple[dict[str, str], names.Tree]:
-    """Field -> column over all samples, and the tree of the images' folders."""
+    shards: Iterable[Shard],
+    wanted: str | None,
+    config: IngestConfig,
+    where: str,
+    found: Found,
+    file: BinaryIO,
+) -> tuple[list[_Walk], names.Tree]:
+    """Walk all shards, match the columns of all samples, and write the images and their rows to a file."""
+    walks: list[_Walk] = []
     seen: set[str] = set()
     paths: set[tuple[str, ...]] = set()
     for shard in shards:
-        samples, _ = shard.samples(_not_told, Damage())
+        walk = _Walk()
+        walks.append(walk)
+        samples, walk.problem = shard.samples(found.skip, walk.damage)
         for sample in samples.values():
+            if not sample.images:
+                found.skip("samples without an image")
             for image in sample.images:
-                if wanted in (None, image.ending):
-                    seen.update(sample.row(image, _not_told))
-                    paths.add((*image.path[:-1], ""))
+                if wanted not in (None, image.ending):
+                    found.skip(f"images of samples that are not .{wanted}")
+                    continue
+                row, member = sample.row(image, found.skip), image.member
+                seen.update(row)
+                paths.add((*image.path[:-1], ""))
+                walk.num_images += 1
+                place = (member.name, member.offset, member.length, member.status, member.error)
+                marshal.dump((image.path, image.ending, row, *place), file)
     tree = names.Tree(paths)
     if not paths:
-        return {}, tree
+        return walks, tree
     known = {schema.CATEGORY: CLASS} if CLASS in seen else {}
     known |= (
         {schema.DESCRIPTION: next(kind for kind in CAPTIONS if kind in seen)} if seen & {*CAPTIONS} else {}
     )
-    chosen = columns.match(
+    found.columns = columns.match(
         sorted(seen), config, bytes_column=None, where=where,
         known=known, has_paths=False, category_needed=tree.is_flat,
     )  # fmt: skip
-    return chosen, tree
-
-
-def _not_told(kind: str) -> None:
-    """What the second walk counts."""
+    return walks, tree
 
 
 def _take_folder(record: Record, folder: str | None) -> None:
