@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 from webclean.errors import ConfigError, DataError, DependencyMissingError, WebcleanError
 
@@ -50,6 +51,43 @@ def version_of(url: str) -> str:
             return version(filesystem.info(path))
     except FileNotFoundError as error:
         raise DataError(f"there is no {url}", hint="check the address") from error
+
+
+def open_parts(url: str, *, ahead: int = 1 << 20) -> BinaryIO:
+    """An object of which parts are to be read, in any order.
+
+    Args:
+        url: of the object.
+        ahead: bytes that are fetched beyond what is asked for, which may be asked for next.
+
+    Raises:
+        DataError: there is no such object, it cannot be reached, or its server gives it only as a whole.
+    """
+    filesystem, path = open_store(url)
+    try:
+        with said(url):
+            if filesystem.size(path) == 0:
+                return io.BytesIO()
+            file = cast(BinaryIO, filesystem.open(path, "rb", block_size=ahead, cache_type="readahead"))
+            if url.startswith(("http://", "https://")) and not _gives_parts(file):
+                raise DataError(
+                    f"{url} cannot be read in parts: its server sends a file only as a whole",
+                    hint="download it, and give the file on this machine as SOURCE",
+                )
+            return file
+    except FileNotFoundError as error:
+        raise DataError(f"there is no {url}", hint="check the address") from error
+
+
+def _gives_parts(file: BinaryIO) -> bool:
+    """Whether a web server answers when it is asked for what lies behind the first byte."""
+    try:
+        file.seek(1)
+        file.read(1)
+        file.seek(0)
+    except ValueError:  # fsspec's, for a server that answers with the whole, or tells no size
+        return False
+    return True
 
 
 @contextlib.contextmanager

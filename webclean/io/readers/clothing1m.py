@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Final
 
 from webclean import schema
 from webclean.config import IngestConfig
-from webclean.io.readers import lists
+from webclean.io.readers import lists, places
 from webclean.io.readers.records import Found, Record, extra_text
 from webclean.io.readers.unlisted import Listed
 
@@ -27,21 +26,20 @@ _FLAT: Final = tuple(str(digit) for digit in range(10))
 
 def find(path: str) -> str | None:
     """The folder above (or of) the lists, or one of the key lists, where a local path is that."""
-    if os.path.isfile(path):
-        folder, name = os.path.split(os.path.abspath(path))
-        return path if name in _LISTS and _is_there(folder) else None
+    if places.basename(path) in _LISTS and places.is_file(path):
+        return path if _is_there(places.parent(path)) else None
     return path if _lists_in(path) is not None else None
 
 
 def _lists_in(path: str) -> str | None:
-    return next((f for name in _FOLDERS if _is_there(f := os.path.join(path, name))), None)
+    return next((f for name in _FOLDERS if _is_there(f := places.join(path, name))), None)
 
 
 def _is_there(folder: str) -> bool:
     """Whether a folder holds the names, some labels and some keys."""
 
     def has(name: str) -> bool:
-        return os.path.isfile(os.path.join(folder, name))
+        return places.has_file(folder, name)
 
     return has(_NAMES) and (has(_NOISY) or has(_CLEAN)) and any(map(has, _LISTS))
 
@@ -62,10 +60,10 @@ def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
         ImagesNotFoundError: the folders of the images are not there.
     """
     named = None
-    if os.path.isfile(path):
-        folder, name = os.path.split(os.path.abspath(path))
-        named = _LISTS[name]
-        home = os.path.dirname(folder) if os.path.basename(folder) in _FOLDERS else folder
+    if places.basename(path) in _LISTS and places.is_file(path):
+        folder = places.parent(path)
+        named = _LISTS[places.basename(path)]
+        home = places.parent(folder) if places.basename(folder) in _FOLDERS else folder
     else:
         home, folder = path, _lists_in(path) or path
     reader = _Reader(folder, config.image_root or home, named, found)
@@ -91,9 +89,9 @@ class _Reader:
         self._found = found
         lists.folder_with(root, (_IMAGES, *_FLAT), list_name="the key lists")
         # Some unpack the folders 0 to 9 without the `images/` that each key begins with.
-        self._is_flat = not os.path.isdir(os.path.join(root, _IMAGES))
-        self.image_folders = [os.path.join(root, top) for top in (_FLAT if self._is_flat else (_IMAGES,))]
-        self._names = lists.names(os.path.join(folder, _NAMES), found)
+        self._is_flat = not places.has_folder(root, _IMAGES)
+        self.image_folders = [places.join(root, top) for top in (_FLAT if self._is_flat else (_IMAGES,))]
+        self._names = lists.names(places.join(folder, _NAMES), found)
         self._noisy = self._labels(_NOISY)
         self._clean = self._labels(_CLEAN)
         self._held_out = {key: part for part in _HELD_OUT for key in self._keys(part)}
@@ -146,14 +144,15 @@ class _Reader:
         return self._names[label] if label is not None and 0 <= label < len(self._names) else ""
 
     def _keys(self, part: str) -> Iterator[bytes]:
-        path = os.path.join(self._folder, f"{part}_key_list.txt")
-        return lists.lines(path, self._found) if os.path.isfile(path) else iter(())
+        name = f"{part}_key_list.txt"
+        is_there = places.has_file(self._folder, name)
+        return lists.lines(places.join(self._folder, name), self._found) if is_there else iter(())
 
     def _labels(self, name: str) -> dict[bytes, int]:
         """Key -> label (0-based) of one file of labels; of a key with two labels the first."""
-        path = os.path.join(self._folder, name)
+        is_there = places.has_file(self._folder, name)
         labels: dict[bytes, int] = {}
-        for line in lists.lines(path, self._found) if os.path.isfile(path) else ():
+        for line in lists.lines(places.join(self._folder, name), self._found) if is_there else ():
             key, label = lists.entry(line)
             if label is None:
                 self.tally.add(f"lines of {name} without a label", key)

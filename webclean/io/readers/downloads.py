@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from webclean.config import IngestConfig
-from webclean.io.readers import columns, folder, uris
+from webclean.io.readers import columns, folder, places, tree, uris
 from webclean.io.readers.records import RANK_FROM_FILE_NAME, Found, Record, extra_text
 from webclean.io.writers.names import format_of
 
@@ -61,7 +61,7 @@ _LIST_NAMES: Final = ("urls", "url")
 
 def find(path: str) -> str | None:
     """The folder itself where it follows one pattern as a whole (see above)."""
-    if not os.path.isdir(path) or folder.is_run(path):
+    if not places.is_folder(path) or (not uris.is_remote(path) and folder.is_run(path)):
         return None
     return None if _survey(path) is None else path
 
@@ -79,7 +79,7 @@ def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
     pattern, following = survey
     found.notes.append(f"ranks: the numbers in the file names, as {pattern.name} writes them")
     sayings = _Sayings(path, pattern, found)
-    for record in folder.read(path, config, found):
+    for record in tree.read(path, config, found):
         place = posixpath.dirname(record.source_key)
         if place not in following:
             yield record
@@ -98,7 +98,7 @@ def _survey(path: str) -> tuple[_Pattern, dict[str, str]] | None:
     total = 0
     num_files: dict[str, int] = {}
     following: dict[str, dict[str, str]] = {pattern.name: {} for pattern in _PATTERNS}
-    for top, key, names in folder.walk(path):
+    for top, key, names in places.walk(path):
         listed = [name for name in names if folder.kind_of_other(name) is None]
         total += len(listed)
         num_files[key] = len(listed)
@@ -167,19 +167,19 @@ def _url_list(place: str, found: Found) -> list[str | None]:
     lies in it, also as `urls.txt`. Nine of ten lines must be URLs, no number may lie beyond them, and nine of ten
     file endings must be those of their URLs.
     """
-    own = _plain(os.path.basename(os.path.abspath(place)))
+    own = _plain(places.basename(place))
     names = {own, *(f"{word}_{own}" for word in _LIST_NAMES), *(f"{own}_{word}" for word in _LIST_NAMES)}
     for where, wanted in (
-        (os.path.dirname(os.path.abspath(place)), names),
+        (places.parent(place), names),
         (place, names.union(_LIST_NAMES)),
     ):
-        for name in _entries(where):
+        for name in places.names(where):
             stem, ending = os.path.splitext(name)
             if ending.lower() not in _LIST_ENDINGS or _plain(stem) not in wanted:
                 continue
-            urls = _urls(os.path.join(where, name))
-            if _fits(urls, _entries(place)):
-                _use(os.path.join(where, name), found)
+            urls = _urls(places.join(where, name))
+            if _fits(urls, places.names(place)):
+                _use(places.join(where, name), found)
                 return urls
             _note(f"{name} does not fit the files of {own}, line by line: it is not used", found)
     return []
@@ -187,13 +187,6 @@ def _url_list(place: str, found: Found) -> list[str | None]:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\s\-]+", "_", name.strip().lower())
-
-
-def _entries(place: str) -> list[str]:
-    try:
-        return sorted(os.listdir(place))
-    except OSError:
-        return []
 
 
 def _urls(path: str) -> list[str | None]:
@@ -230,9 +223,9 @@ def _log(place: str, found: Found) -> dict[str, dict[str, Any]]:
 
     It writes `logs/<query>.json` where it was started: beside the folder of all downloads, or in it.
     """
-    above = os.path.dirname(os.path.abspath(place))
-    for where in (above, os.path.dirname(above)):
-        path = os.path.join(where, "logs", f"{os.path.basename(os.path.abspath(place))}.json")
+    above = places.parent(place)
+    for where in (above, places.parent(above)):
+        path = places.join(where, "logs", f"{places.basename(place)}.json")
         try:
             entries = json.loads(_text(path) or "null")
         except (ValueError, RecursionError):
@@ -250,7 +243,7 @@ def _log(place: str, found: Found) -> dict[str, dict[str, Any]]:
 
 def _cleaned(path: str, found: Found) -> dict[str, str]:
     """source_key -> label from the `cleaned.csv` (name, label) that fastai's ImageCleaner leaves."""
-    table = os.path.join(path, "cleaned.csv")
+    table = places.join(path, "cleaned.csv")
     try:
         rows = list(csv.DictReader(io.StringIO(_text(table) or "")))
     except csv.Error as error:
@@ -265,7 +258,7 @@ def _cleaned(path: str, found: Found) -> dict[str, str]:
 def _text(path: str) -> str | None:
     """A text file, None where there is none; what is not UTF-8 becomes U+FFFD."""
     try:
-        return uris.read_file(path, max_bytes=_MOST_BYTES).decode("utf-8-sig", "replace")
+        return places.read(path, max_bytes=_MOST_BYTES).decode("utf-8-sig", "replace")
     except OSError:
         return None
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any, Final
 
 from webclean import schema
 from webclean.config import IngestConfig
-from webclean.io.readers import lists
+from webclean.io.readers import lists, places
 from webclean.io.readers.records import Found, Record, extra_text
 from webclean.io.readers.unlisted import Listed
 
@@ -24,8 +23,8 @@ _NUM_CLASSES: Final = 101
 
 def find(path: str) -> str | None:
     """The folder above `meta/` where a local path is that, or the folder it was unpacked into."""
-    for folder in (path, os.path.join(path, _RELEASE)):
-        if all(os.path.isfile(os.path.join(folder, _META, name)) for name in (_LIST, _CLASSES)):
+    for folder in (path, places.join(path, _RELEASE)):
+        if all(places.has_file(folder, _META, name) for name in (_LIST, _CLASSES)):
             return folder
     return None
 
@@ -44,11 +43,11 @@ def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
         ArtifactInvalidError: a list cannot be read.
         ImagesNotFoundError: the folder of the images is not there.
     """
-    meta = os.path.join(path, _META)
-    root = config.image_root or os.path.join(path, _IMAGES)
+    meta = places.join(path, _META)
+    root = config.image_root or places.join(path, _IMAGES)
     found.root = root
     tally, listed = lists.Tally(), Listed()
-    names = lists.names(os.path.join(meta, _CLASSES), found)
+    names = lists.names(places.join(meta, _CLASSES), found)
     classes = frozenset(names) - _HEADERS
     if len(classes) != _NUM_CLASSES:
         found.notes.append(f"{_CLASSES} names {len(classes)} classes, the release {_NUM_CLASSES}")
@@ -56,7 +55,7 @@ def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
         lists.folder_with(path, (_IMAGES,), list_name=_LIST)
     verified = _verified(meta, tally, found)
     matched: set[bytes] = set()
-    for line in _lines(os.path.join(meta, _LIST), found):
+    for line in _lines(places.join(meta, _LIST), found):
         key = line.partition(b"\t")[0].rstrip()
         if key in verified:
             matched.add(key)
@@ -95,8 +94,8 @@ def _verified(meta: str, tally: lists.Tally, found: Found) -> dict[bytes, dict[s
     """Key (class and file: the file alone is listed under two classes) -> what a person said, and where."""
     said: dict[bytes, dict[str, Any]] = {}
     for part, name in _VERIFIED.items():
-        path = os.path.join(meta, name)
-        for line in _lines(path, found) if os.path.isfile(path) else ():
+        path = places.join(meta, name)
+        for line in _lines(path, found) if places.has_file(meta, name) else ():
             key, label = lists.entry(line)
             if label not in (0, 1):
                 tally.add(f"lines of {name} whose label is neither 0 nor 1, not taken", key)

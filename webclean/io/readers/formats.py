@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -13,18 +13,19 @@ from webclean.errors import ConfigError, ImagesNotFoundError
 from webclean.io.readers import (
     clothing1m,
     downloads,
-    folder,
     food101n,
     huggingface,
     imagefolder,
     img2dataset,
     manifest,
-    remote_folder,
+    places,
+    tree,
     uris,
     webdataset,
     webvision,
     zipped,
 )
+from webclean.io.readers.arrow_rows import ENDING as ARROW
 from webclean.io.readers.records import Found, Record
 
 AUTO: Final = "auto"
@@ -38,11 +39,11 @@ class Format:
     Attributes:
         name: as `--format` takes it.
         expects: what a path of this layout is, for messages.
-        find: local path of a file or folder -> what is to be read, None where it is not of this layout.
+        find: path or URL of a file or folder -> what is to be read, None where it is not of this layout.
         read: what `find` gave -> its records; counts everything else in `Found` and names there the
             tables it read.
         is_file: whether a file of any ending may be read as this, when it is named.
-        archive: ending of the one file that may be all of this layout; such a file is also read from a URL.
+        archive: endings of the one file that may be all of this layout.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Format:
     find: Callable[[str], str | None]
     read: Callable[[str, IngestConfig, Found], Iterator[Record]]
     is_file: bool = False
-    archive: str | None = None
+    archive: tuple[str, ...] = ()
 
 
 def _manifest(kind: str, ending: str) -> Format:
@@ -96,9 +97,15 @@ FORMATS: Final = (
         "a file *.tar, or a folder of nothing but such files and the texts beside them",
         webdataset.find,
         webdataset.read,
-        archive=webdataset.ENDING,
+        archive=webdataset.ENDINGS,
     ),
-    Format("zip", "a file *.zip", zipped.find, zipped.read, archive=zipped.ENDING),
+    Format(
+        "zip",
+        "a file *.zip, or a folder of nothing but such files and texts",
+        zipped.find,
+        zipped.read,
+        archive=(zipped.ENDING,),
+    ),
     Format(
         "huggingface",
         "a folder that save_to_disk of datasets wrote, one of its *.arrow files, or a folder of Parquet"
@@ -119,7 +126,12 @@ FORMATS: Final = (
         downloads.find,
         downloads.read,
     ),
-    Format(_FOLDER, "a folder", lambda path: path if os.path.isdir(path) else None, folder.read),
+    Format(
+        _FOLDER,
+        "a folder",
+        lambda path: path if uris.is_remote(path) or os.path.isdir(path) else None,
+        tree.read,
+    ),
 )
 """In the order in which a path is compared with them; the tree of folders takes what is left."""
 
@@ -147,11 +159,7 @@ def recognise(source: str, name: str) -> tuple[Format, str]:
     chosen = next(form for form in FORMATS if form.name == name)
     found = path if chosen.is_file and os.path.isfile(path) else chosen.find(path)
     if found is None:
-        raise ImagesNotFoundError(
-            f"{path} is not of the format {name}",
-            context=f"{name} is {chosen.expects}",
-            hint="leave --format out to have it recognised",
-        )
+        raise _not_of(path, chosen)
     return chosen, found
 
 
@@ -168,28 +176,35 @@ def _guess(path: str) -> tuple[Format, str]:
 
 
 def _remote(source: str, name: str) -> tuple[Format, str]:
-    """A manifest or archive by its ending, else the folder's one manifest.*, else the tree of folders."""
+    """A file by its ending, which no server has to list, else what the listing of a folder shows."""
+    places.forget()
     forms = {form.name: form for form in FORMATS}
-    if name == AUTO and (kind := manifest.kind_of(source)):
-        return forms[kind], source
-    if name in manifest.KINDS and manifest.kind_of(source):
-        return forms[name], source
-    for form in FORMATS:
-        if form.archive and name in (AUTO, form.name) and source.lower().endswith(form.archive):
-            return form, source
-    if name not in (*manifest.KINDS, _FOLDER, AUTO):
+    lower = source.lower()
+    if lower.endswith(ARROW):
         raise ConfigError(
-            f"{source}: the format {name} is read from local disks only",
-            hint="mount or copy it, or write a manifest of its images",
+            f"{source}: Arrow files are read from local disks only, by memory map",
+            hint="copy the folder here, or save it as Parquet, which is read where it lies",
         )
-    manifests = manifest.among(remote_folder.names(source)) if name != _FOLDER else []
-    manifests = [found for found in manifests if name in (AUTO, manifest.kind_of(found))]
-    _refuse_many(source, manifests)
-    if not manifests and name in manifest.KINDS:
+    if name in (AUTO, *manifest.KINDS) and (kind := manifest.kind_of(source)):
+        return forms[kind if name == AUTO else name], source
+    for form in FORMATS:
+        if name in (AUTO, form.name) and form.archive and lower.endswith(form.archive):
+            return form, source
+    if name == AUTO:
+        return _guess(source)
+    if (found := forms[name].find(source)) is not None:
+        return forms[name], found
+    if forms[name].is_file:
         return forms[name], source  # a manifest whose address has another ending
-    if not manifests:
-        return replace(forms[_FOLDER], read=remote_folder.read), source
-    return forms[manifest.kind_of(manifests[0]) or ""], f"{source.rstrip('/')}/{manifests[0]}"
+    raise _not_of(source, forms[name])
+
+
+def _not_of(path: str, form: Format) -> ImagesNotFoundError:
+    return ImagesNotFoundError(
+        f"{path} is not of the format {form.name}",
+        context=f"{form.name} is {form.expects}",
+        hint="leave --format out to have it recognised",
+    )
 
 
 def _refuse_many(path: str, manifests: list[str]) -> None:

@@ -1,16 +1,17 @@
-"""Hugging Face data sets on this machine: what `save_to_disk` wrote, or a folder of Parquet shards."""
+"""Hugging Face data sets: what `save_to_disk` wrote on this machine, or a folder of Parquet shards."""
 
 from __future__ import annotations
 
 import json
 import os
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from webclean.config import IngestConfig
-from webclean.errors import ArtifactInvalidError
-from webclean.io.readers import columns, folder, manifest, splits, uris
+from webclean.errors import ArtifactInvalidError, ConfigError
+from webclean.io.readers import columns, folder, manifest, places, splits, uris
 from webclean.io.readers.arrow_rows import ENDING as ARROW
 from webclean.io.readers.records import SPLIT, Found, Record
 from webclean.io.writers.names import format_of
@@ -50,7 +51,7 @@ def find(path: str) -> str | None:
     """The path itself where `datasets` wrote it, or where it holds Parquet files with images and no image files."""
     if os.path.isfile(path):
         return path if path.lower().endswith(ARROW) else None
-    if not os.path.isdir(path) or folder.is_run(path):
+    if not places.is_folder(path) or (not uris.is_remote(path) and folder.is_run(path)):
         return None
     return path if _is_saved(path) or _is_shards(path) else None
 
@@ -73,7 +74,7 @@ def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
         if shard.status is not None:
             found.tables.append(shard.path)
             yield Record(
-                shard.name, uris.of_path(shard.path), "", "", os.path.basename(shard.name),
+                shard.name, uris.of_source(shard.path), "", "", os.path.basename(shard.name),
                 status=shard.status, error=shard.error,
             )  # fmt: skip
             continue
@@ -114,7 +115,7 @@ def _match(shards: list[_Shard], path: str, config: IngestConfig) -> dict[str, s
 
 
 def _keep_inside(shards: list[_Shard], path: str, config: IngestConfig) -> None:
-    if config.allow_outside or os.path.isfile(path):
+    if config.allow_outside or uris.is_remote(path) or os.path.isfile(path):
         return
     root = os.path.realpath(path)
     for shard in shards:
@@ -133,10 +134,16 @@ def _shards(path: str, found: Found) -> Iterator[_Shard]:
 
 # ---------------------------------------------------------------- save_to_disk
 def _is_saved(path: str) -> bool:
-    names = os.listdir(path)
-    if _DICT in names:
-        return True
-    return (_STATE in names or _INFO in names) and any(name.lower().endswith(ARROW) for name in names)
+    names = places.names(path)
+    is_saved = _DICT in names or (
+        (_STATE in names or _INFO in names) and any(name.lower().endswith(ARROW) for name in names)
+    )
+    if is_saved and uris.is_remote(path):
+        raise ConfigError(
+            f"{path}: what save_to_disk wrote is read from local disks only, by memory map",
+            hint="copy the folder here, or save it as Parquet, which is read where it lies",
+        )
+    return is_saved
 
 
 def _saved_shards(path: str, found: Found) -> Iterator[_Shard]:
@@ -205,7 +212,7 @@ def _is_name(name: str) -> bool:
 def _is_shards(path: str) -> bool:
     """Whether there are Parquet files, one of them with bytes, and no file that is called an image."""
     tables = []
-    for name, full in _files(path):
+    for name, _, full in _files(path):
         if name.lower().endswith(_PARQUET):
             tables.append(full)
         elif format_of(name) is not None:
@@ -218,15 +225,15 @@ def _has_bytes(path: str) -> bool:
     import pyarrow.parquet as pq
 
     try:
-        return bool(uris.bytes_columns(pq.read_schema(path)))
+        with places.open_binary(path) as file:
+            return bool(uris.bytes_columns(pq.read_schema(file)))
     except (OSError, UnicodeDecodeError, pa.ArrowException):
         return False
 
 
 def _parquet_shards(path: str, found: Found) -> Iterator[_Shard]:
     numbers: dict[tuple[str, int], set[int]] = {}
-    for name, full in _files(path):
-        key = uris.text_of_path(os.path.relpath(full, path))
+    for name, key, full in _files(path):
         if not name.lower().endswith(_PARQUET):
             found.skip(folder.kind_of_other(name) or "other files")
             continue
@@ -241,10 +248,10 @@ def _parquet_shards(path: str, found: Found) -> Iterator[_Shard]:
             found.notes.append(f"{len(there)} of {total} shards of {start} are here")
 
 
-def _files(path: str) -> Iterator[tuple[str, str]]:
-    """Names and paths of the regular files below a folder, in order; hidden ones left out."""
-    for top, _, names in folder.walk(path):
+def _files(path: str) -> Iterator[tuple[str, str, str]]:
+    """Names of the regular files below a folder, their paths in it with /, and their places; hidden ones left out."""
+    for top, rel, names in places.walk(path):
         for name in names:
-            full = os.path.join(top, name)
-            if not name.startswith(".") and os.path.isfile(full):
-                yield name, full
+            full = places.join(top, name)
+            if not name.startswith(".") and (uris.is_remote(full) or os.path.isfile(full)):
+                yield name, posixpath.join(rel, uris.text_of_path(name)), full

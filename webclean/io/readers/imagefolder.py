@@ -11,7 +11,7 @@ from typing import Any, Final
 from webclean import schema
 from webclean.config import IngestConfig
 from webclean.errors import ArtifactInvalidError, ColumnMissingError, ConfigError
-from webclean.io.readers import columns, folder, manifest, splits, uris
+from webclean.io.readers import columns, folder, manifest, places, splits, tree, uris
 from webclean.io.readers.records import SPLIT, Found, Record, extra_text
 
 _TABLES: Final = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -29,7 +29,7 @@ class _Table:
 
 def find(path: str) -> str | None:
     """A folder with a table `metadata.*`, in itself or below, that names files."""
-    if not os.path.isdir(path) or folder.is_run(path):
+    if not places.is_folder(path) or (not uris.is_remote(path) and folder.is_run(path)):
         return None
     return path if any(_names_files(table) for table in _survey(path)[0]) else None
 
@@ -75,7 +75,7 @@ class _Places:
     """What the folders of a file say."""
 
     def __init__(self, path: str, has_splits: bool) -> None:
-        self._top = uris.text_of_path(os.path.basename(os.path.abspath(path))) or "images"
+        self._top = places.basename(path) or "images"
         self._has_splits = has_splits
 
     def of(self, source_key: str) -> tuple[str, str | None]:
@@ -102,7 +102,7 @@ def _others(
 ) -> Iterator[Record]:
     """Files that no table names: of the category of their folder, or excluded where the tables hold the labels."""
     walked = Found()
-    for record in folder.read(path, config, walked):
+    for record in tree.read(path, config, walked):
         if record.source_key in named:
             continue
         category, split = places.of(record.source_key)
@@ -112,6 +112,7 @@ def _others(
         if has_label:
             record.status, record.error = schema.STATUS_EXCLUDED, "no metadata file names it"
         yield record
+    found.stamp(walked.stamps.hex())
     for kind, num in walked.skipped.items():
         num -= num_tables if kind == folder.SIDECARS else 0
         if num:
@@ -161,12 +162,12 @@ def _survey(path: str) -> tuple[list[_Table], bool]:
     """The tables below a folder, and whether the folders at its top are splits."""
     tables: list[_Table] = []
     tops: set[str] = set()
-    for top, rel, names in folder.walk(path):
+    for top, rel, names in places.walk(path):
         if any(folder.kind_of_other(name) is None for name in names):
             tops.add(rel.split("/")[0])
         for name in names:
-            full = os.path.join(top, name)
-            if name in _TABLES and os.path.isfile(full):
+            full = places.join(top, name)
+            if name in _TABLES and (uris.is_remote(full) or os.path.isfile(full)):
                 kind = os.path.splitext(name)[1][1:]
                 tables.append(_Table(full, posixpath.join(rel, name), kind))
     return tables, bool(tops) and all(splits.of_folder(name) for name in tops)

@@ -6,7 +6,6 @@ A shard is `00000/` or `00000.tar` beside `00000.parquet`, or that table alone w
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from webclean import schema
 from webclean.config import IngestConfig
 from webclean.errors import ArtifactInvalidError
 from webclean.io import scan
-from webclean.io.readers import columns, manifest, names, uris, webdataset
+from webclean.io.readers import columns, manifest, names, places, uris, webdataset
 from webclean.io.readers.archives import Damage, Skip
 from webclean.io.readers.fields import Fields
 from webclean.io.readers.folder import HIDDEN
@@ -46,11 +45,10 @@ def find(path: str) -> str | None:
 def _parts(path: str) -> dict[str, set[str]]:
     """Number of each shard -> the endings of what there is of it; nothing for what is no folder."""
     found: dict[str, set[str]] = {}
-    with contextlib.suppress(OSError), os.scandir(path) as entries:
-        for entry in entries:
-            match = _PART.fullmatch(entry.name)
-            if match and entry.is_dir() == (match[2] == _FOLDER):
-                found.setdefault(match[1], set()).add(match[2])
+    for entry in places.entries(path):
+        match = _PART.fullmatch(entry.name)
+        if match and entry.is_folder == (match[2] == _FOLDER):
+            found.setdefault(match[1], set()).add(match[2])
     return found
 
 
@@ -65,7 +63,8 @@ def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
     Raises:
         ConfigError, ColumnMissingError: the columns do not fit (see `columns.match`).
     """
-    parts = _parts(path) if config.allow_outside else _inside(path, _parts(path), found)
+    has_links = not (config.allow_outside or uris.is_remote(path))
+    parts = _parts(path) if not has_links else _inside(path, _parts(path), found)
     shards = [_Shard(path, stem, ends) for stem, ends in sorted(parts.items())]
     _count_others(path, found)
     seen: set[str] = set()
@@ -96,7 +95,7 @@ def _inside(path: str, parts: dict[str, set[str]], found: Found) -> dict[str, se
 
 
 def _count_others(path: str, found: Found) -> None:
-    for name in sorted(os.listdir(path)):
+    for name in places.names(path):
         if not _PART.fullmatch(name):
             found.skip(HIDDEN if names.is_hidden(name) else "files and folders that are no shards")
 
@@ -111,19 +110,21 @@ class _Contents:
         texts: key -> the JSON that img2dataset put beside the image, or the path of its file.
         problem: stands for a tar that cannot be read, or not to its end.
         damage: what else is wrong with the tar.
+        versions: of the images of a folder in a store.
     """
 
     pictures: dict[str, list[Record]] = field(default_factory=dict)
     texts: dict[str, bytes | str] = field(default_factory=dict)
     problem: Record | None = None
     damage: Damage = field(default_factory=Damage)
+    versions: list[str] = field(default_factory=list)
 
     def said(self, key: str, skip: Skip) -> _Row:
         """The JSON of an image as a row."""
         text = self.texts.get(key, b"{}")
         if isinstance(text, str):
             try:
-                text = uris.read_file(text, max_bytes=_LONGEST_TEXT)
+                text = places.read(text, max_bytes=_LONGEST_TEXT)
             except OSError:
                 skip("metadata that cannot be read")
                 return {}
@@ -162,6 +163,8 @@ class _Shard:
         """Its rows in the order of its table, then the images that the table does not name."""
         contents = self._contents(found.skip)
         webdataset.tell_damage(odd, self.stem + _TAR, contents.damage)
+        for version in contents.versions:
+            found.stamp(version)
         if contents.problem is not None:
             yield contents.problem
         if self.problem is not None:
@@ -211,10 +214,10 @@ class _Shard:
 
     def _in_place_of_table(self, status: str, error: str) -> Record:
         name = self.stem + _TABLE
-        return Record(name, uris.of_path(self._path(_TABLE)), "", "", name, status=status, error=error)
+        return Record(name, uris.of_source(self._path(_TABLE)), "", "", name, status=status, error=error)
 
     def _path(self, end: str) -> str:
-        return os.path.join(self.top, self.stem + end)
+        return places.join(self.top, self.stem + end)
 
     def _contents(self, skip: Skip) -> _Contents:
         found = _Contents()
@@ -225,20 +228,20 @@ class _Shard:
         return found
 
     def _list_folder(self, found: _Contents, skip: Skip) -> None:
-        folder = self._path(_FOLDER)
-        for name in sorted(os.listdir(folder)):
-            path = os.path.join(folder, name)
-            key, _, ending = name.partition(".")
-            if names.is_hidden(name):
+        for entry in places.entries(self._path(_FOLDER)):
+            key, _, ending = entry.name.partition(".")
+            if names.is_hidden(entry.name):
                 skip(HIDDEN)
-            elif os.path.isdir(path):
+            elif entry.is_folder:
                 skip("folders in shards")
             elif ending == "json":
-                if not os.path.islink(path):  # img2dataset makes none, and it could lead anywhere
-                    found.texts[key] = path
-            elif not names.is_sidecar(name):
-                shown = uris.text_of_path(name)
-                place = Record(f"{self.stem}/{shown}", uris.of_path(path), "", "", shown)
+                # img2dataset makes no links, and one could lead anywhere
+                if uris.is_remote(entry.path) or not os.path.islink(entry.path):
+                    found.texts[key] = entry.path
+            elif not names.is_sidecar(entry.name):
+                shown = uris.text_of_path(entry.name)
+                place = Record(f"{self.stem}/{shown}", uris.of_source(entry.path), "", "", shown)
+                found.versions.append(entry.version)
                 found.pictures.setdefault(key, []).append(place)
 
     def _list_tar(self, found: _Contents, skip: Skip) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from webclean import schema
 from webclean.config import IngestConfig
 from webclean.errors import ConfigError, ImagesNotFoundError
-from webclean.io import tables
+from webclean.io import stores, tables
 from webclean.io.readers import formats, manifest, sorting, uris, webvision
 from webclean.io.readers.category_map import CategoryMap
 from webclean.io.readers.records import RECORD_SCHEMA, Found, batches
@@ -73,7 +73,7 @@ def list_source(config: IngestConfig) -> Listing:
         empty = "the folder is empty"
         if form.name in manifest.KINDS:
             empty = "the manifest has no rows"
-        elif form.archive is not None and path.lower().endswith(form.archive):
+        elif form.archive and path.lower().endswith(form.archive):
             empty = "the archive has no members"
         elif found.tables:
             empty = "the lists name no image"
@@ -94,8 +94,11 @@ def list_source(config: IngestConfig) -> Listing:
 
 
 def _root(path: str, config: IngestConfig, found: Found) -> str | None:
-    if uris.is_remote(path) or config.allow_outside:
+    if config.allow_outside:
         return None
+    if uris.is_remote(path):
+        here = config.image_root if config.image_root and not uris.is_remote(config.image_root) else None
+        return os.path.realpath(here) if here else None
     top = found.root or (path if os.path.isdir(path) else config.image_root or os.path.dirname(path))
     return os.path.realpath(top or ".")
 
@@ -104,21 +107,20 @@ def fingerprint(listing: Listing, category_map: str | None) -> str:
     """SHA-256 over the records, the sizes and times of their files, and the category map."""
     sha = hashlib.sha256()
     files = hashlib.sha256()
-    tables = {name for name in listing.found.tables if not uris.is_remote(name)}
+    tables = set(listing.found.tables)
     for part in listing.rows:
         for batch in part.to_batches():
             sha.update(batch.serialize())
         for uri in part.column(schema.URI).to_pylist():
             holder = uris.container(uri)
-            if uris.is_remote(holder):
-                continue
-            if holder == uri:
+            is_remote = uris.is_remote(holder)
+            if holder != uri:
+                tables.add(holder if is_remote else uris.path_of(holder))
+            elif not is_remote:  # of a remote one the listing of its folder has told the version
                 files.update(_stat(uris.path_of(uri)))
-            else:
-                tables.add(uris.path_of(holder))
     sha.update(files.digest())
     for name in sorted(tables):
-        sha.update(_stat(name))
+        sha.update(stores.version_of(name).encode() if uris.is_remote(name) else _stat(name))
     sha.update(listing.found.stamps)
     sha.update(json.dumps(sorted(listing.found.skipped.items())).encode())
     return sha.hexdigest()

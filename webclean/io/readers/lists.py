@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from webclean.errors import ArtifactInvalidError, ImagesNotFoundError
-from webclean.io.readers import uris
+from webclean.io.readers import places, uris
 from webclean.io.readers.records import Found
 
 _MARK: Final = b"\xef\xbb\xbf"
@@ -46,7 +46,7 @@ def names(path: str, found: Found) -> list[str]:
 def _all_lines(path: str, found: Found) -> Iterator[bytes]:
     found.tables.append(path)
     try:
-        with open(path, "rb") as file:
+        with places.fetch(path) as file:
             for number, line in enumerate(file):
                 yield (line if number else line.removeprefix(_MARK)).strip()
     except OSError as error:
@@ -65,6 +65,8 @@ def entry(line: bytes) -> tuple[bytes, int | None]:
 
 def location(root: str, path: bytes) -> str:
     """The uri of a path that starts from the folder `root`."""
+    if uris.is_remote(root):
+        return places.join(root, uris.text_of_path(path))
     return uris.of_path(os.path.join(os.fsencode(root), path))
 
 
@@ -79,7 +81,7 @@ def folder_with(root: str, folders: tuple[str, ...], *, list_name: str) -> None:
     Raises:
         ImagesNotFoundError: none is; every single image would be missing.
     """
-    if not any(os.path.isdir(os.path.join(root, name)) for name in folders):
+    if not any(places.has_folder(root, name) for name in folders):
         raise ImagesNotFoundError(
             f"{root} holds none of the folders {', '.join(f'{name}/' for name in folders)}",
             context=f"the paths of {list_name} start there",

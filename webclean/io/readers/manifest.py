@@ -18,7 +18,8 @@ from typing import Any, Final
 from webclean import schema
 from webclean.config import IngestConfig
 from webclean.errors import ArtifactInvalidError, ColumnMissingError, ConfigError
-from webclean.io.readers import columns, uris
+from webclean.io import stores
+from webclean.io.readers import columns, places, uris
 from webclean.io.readers.columnar import KINDS as COLUMNAR_KINDS
 from webclean.io.readers.columnar import BadRow, Columnar, Row
 from webclean.io.readers.fields import Fields
@@ -40,10 +41,8 @@ def kind_of(path: str) -> str | None:
 
 
 def in_folder(path: str) -> list[str]:
-    """Names of the files `manifest.*` of a folder, sorted; none for a path that is no folder."""
-    if not os.path.isdir(path):
-        return []
-    return among(sorted(os.listdir(path)))
+    """Names of the files `manifest.*` of a folder, local or remote, sorted; none for what is no folder."""
+    return among(places.names(path))
 
 
 def among(names: list[str]) -> list[str]:
@@ -52,19 +51,19 @@ def among(names: list[str]) -> list[str]:
 
 
 def find(path: str, kind: str) -> str | None:
-    """The manifest of this kind that a local path is or holds.
+    """The manifest of this kind that a path or URL is or holds.
 
     Raises:
         ConfigError: the folder holds more than one.
     """
-    if os.path.isfile(path):
+    if os.path.isfile(path) or (uris.is_remote(path) and kind_of(path)):
         return path if kind_of(path) == kind else None
     found = [name for name in in_folder(path) if kind_of(name) == kind]
     if len(found) > 1:
         raise ConfigError(
             f"{path} holds {len(found)} manifests: {', '.join(found)}", hint="give one of them as SOURCE"
         )
-    return os.path.join(path, found[0]) if found else None
+    return places.join(path, found[0]) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ def _open_table(
     path: str, config: IngestConfig, opened: contextlib.ExitStack, kind: str
 ) -> tuple[Heading, _Rows]:
     if kind in COLUMNAR_KINDS:
-        table = Columnar(path, path if kind == "arrow" else _open(path, opened), config, kind=kind)
+        table = Columnar(path, path if kind == "arrow" else _open_parquet(path, opened), config, kind=kind)
         return Heading(table.names, table.bytes_column, table.named_column, table.labels), table.rows()
     names, rows = _csv_rows(path, opened) if kind == "csv" else _jsonl_rows(path, opened)
     return Heading(names), rows
@@ -156,14 +155,10 @@ class _Maker:
         self._complete = complete
         self._folder = posixpath.dirname(name or "")
         self._allow_outside = config.allow_outside
-        self._is_remote = uris.is_remote(path)
-        self._manifest_uri = path if self._is_remote else uris.of_path(path)
-        self._manifest_name = name or uris.text_of_path(
-            posixpath.basename(path) if self._is_remote else os.path.basename(path)
-        )
-        self._root = config.image_root or (
-            posixpath.dirname(path) if self._is_remote else os.path.dirname(path)
-        )
+        self._manifest_uri = uris.of_source(path)
+        self._manifest_name = name or places.basename(path)
+        self._root = config.image_root or places.parent(path)
+        self._is_remote = uris.is_remote(self._root)
 
         self._below = None if self._is_remote else uris.Folder(self._root)
 
@@ -211,7 +206,7 @@ class _Maker:
         record.source_key = key
         record.file_name = posixpath.basename(record.source_key)
         if self._is_remote:
-            record.uri = f"{self._root}/{key}"
+            record.uri = places.join(self._root, uris.text_of_path(raw))
             if relative.startswith(("../", "/")) and not self._allow_outside:
                 record.status, record.error = "unreadable", "it lies outside SOURCE; --allow-outside reads it"
             return
@@ -235,11 +230,15 @@ def _only_escapes(path: str) -> bool:
 
 def _open(path: str, opened: contextlib.ExitStack) -> Any:
     """The manifest's bytes; the stack closes the file."""
-    if uris.is_remote(path):
-        import fsspec
+    return opened.enter_context(open(path, "rb") if not uris.is_remote(path) else places.fetch(path))
 
-        return opened.enter_context(fsspec.open(path, "rb"))
-    return opened.enter_context(open(path, "rb"))
+
+def _open_parquet(path: str, opened: contextlib.ExitStack) -> Any:
+    """A Parquet file, of which parts are read: a remote one is left where it is."""
+    if not uris.is_remote(path):
+        return opened.enter_context(open(path, "rb"))
+    opened.enter_context(stores.said(path))
+    return opened.enter_context(stores.open_parts(path))
 
 
 def _csv_rows(path: str, opened: contextlib.ExitStack) -> tuple[list[str], _Rows]:

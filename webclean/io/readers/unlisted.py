@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -12,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 
 from webclean.config import IngestConfig
-from webclean.io.readers import folder
+from webclean.io.readers import places, tree
 from webclean.io.readers.records import Found
 
 _BATCH: Final = 8192
@@ -43,8 +42,8 @@ class Listed:
 
 
 def _files(path: str, config: IngestConfig) -> Iterator[str]:
-    if os.path.isdir(path):
-        for record in folder.read(path, config, Found()):
+    if places.is_folder(path):
+        for record in tree.read(path, config, Found()):
             yield record.uri
 
 

@@ -17,10 +17,11 @@ import errno
 import os
 import re
 import stat
+import threading
 import urllib.parse
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from webclean.errors import ColumnMissingError
 from webclean.io import stores
@@ -39,6 +40,9 @@ _INSIDE: Final = re.compile(
 )
 _REMOTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _CACHED_ROW_GROUPS: Final = 2
+_one_reader: Final = (
+    threading.Lock()
+)  # `scan` asks for several remote images at once, and tables are not made for it
 
 
 def text_of_path(path: str | bytes) -> str:
@@ -200,14 +204,14 @@ def _open_regular(path: bytes | str) -> BinaryIO:
 
 
 def open_binary(uri: str) -> BinaryIO:
-    """The file of a uri, seekable: a regular file of this machine, or what fsspec opens.
+    """The file of a uri, seekable: a regular file of this machine, or what fsspec reads in parts.
 
     Raises:
+        DataError: a remote file cannot be read, or not in parts.
         FileNotFoundError, OSError: as `read_bytes`.
     """
     if is_remote(uri):
-        filesystem, path = stores.open_store(uri)
-        return cast(BinaryIO, filesystem.open(path, "rb"))
+        return stores.open_parts(uri)
     return _open_regular(_raw_path(uri))
 
 
@@ -298,9 +302,7 @@ class _Rows:
         import pyarrow.parquet as pq
 
         if is_remote(file_uri):
-            import fsspec
-
-            source: Any = fsspec.open(file_uri, "rb").open()
+            source: Any = stores.open_parts(file_uri)
         else:
             source = os.fsdecode(_raw_path(file_uri))
         self._file = pq.ParquetFile(source)
@@ -341,4 +343,5 @@ def _rows(file_uri: str, column: str | None) -> _Rows:
 def _row_bytes(file_uri: str, row: int, column: str | None) -> bytes:
     if file_uri.lower().endswith(arrow_rows.ENDING):
         return arrow_rows.read_row(os.fsdecode(_raw_path(file_uri)), row, column)
-    return _rows(file_uri, column).read(row)
+    with _one_reader:
+        return _rows(file_uri, column).read(row)

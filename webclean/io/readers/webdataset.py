@@ -12,6 +12,7 @@ import marshal
 import os
 import posixpath
 import re
+import shlex
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,8 +20,9 @@ from typing import Any, BinaryIO, Final
 
 from webclean import schema
 from webclean.config import IngestConfig
+from webclean.errors import ArtifactInvalidError
 from webclean.io import containers, scan, stores
-from webclean.io.readers import archives, columns, names, uris
+from webclean.io.readers import archives, columns, names, places, uris
 from webclean.io.readers.archives import Damage, Skip, TarMember
 from webclean.io.readers.fields import Fields
 from webclean.io.readers.folder import HIDDEN, SIDECARS
@@ -31,47 +33,48 @@ CLASS: Final = "cls"
 CAPTIONS: Final = ("txt", "caption")
 METADATA: Final = "json"
 _TEXTS: Final = (CLASS, *CAPTIONS, METADATA)
-_COMPRESSED: Final = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+_UNPACKERS: Final = {
+    ".tar.gz": "gunzip --keep", ".tgz": "gunzip --keep", ".tar.bz2": "bunzip2 --keep", ".tbz2": "bunzip2 --keep",
+    ".tar.xz": "unxz --keep", ".txz": "unxz --keep", ".tar.zst": "unzstd", ".tzst": "unzstd",
+}  # fmt: skip
+ENDINGS: Final = (ENDING, *_UNPACKERS)
 _BESIDE_ENDINGS: Final = (".idx", ".index", ".md5", ".sha1", ".sha256", ".log", ".done")
 _BESIDE_NAMES: Final = ("readme", "license", "copying", "md5sums", "sha1sums", "sha256sums", "_success")
 _LEVELS: Final = 2  # of folders that shards may lie in: data/train/00000.tar
 _OWN_MEMBER: Final = re.compile(r"__[^/]*__(/|\Z)")  # the writer's own, which webdataset leaves out too
 _LONGEST_TEXT: Final = 1 << 20
 _HEAD: Final = 1024
+_AHEAD: Final = 8 << 20
 
 
 def is_shard(name: str) -> bool:
     """Whether a file of this name is a tar, plain or compressed."""
-    return name.lower().endswith((ENDING, *_COMPRESSED))
+    return name.lower().endswith(ENDINGS)
 
 
 def find(path: str) -> str | None:
     """The path, where it is a tar or a folder of nothing but tars and the texts beside them."""
-    if os.path.isdir(path):
-        return path if _count_shards(path, _LEVELS) else None
-    return path if is_shard(path) else None
+    if is_shard(path) and (uris.is_remote(path) or not os.path.isdir(path)):
+        return path
+    return path if _count_shards(path, _LEVELS) else None
 
 
 def _count_shards(folder: str, levels: int) -> int | None:
     """Tars in a folder and those below it, None as soon as anything else shows up."""
     count = 0
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name.lower()
-                if names.is_hidden(name):
-                    continue
-                if entry.is_dir():
-                    below = _count_shards(entry.path, levels - 1) if levels > 0 else None
-                    if below is None:
-                        return None
-                    count += below
-                elif is_shard(name):
-                    count += 1
-                elif not (names.is_sidecar(name) or name.endswith(_BESIDE_ENDINGS) or name in _BESIDE_NAMES):
-                    return None
-    except OSError:
-        return None
+    for entry in places.entries(folder):
+        name = entry.name.lower()
+        if names.is_hidden(name):
+            continue
+        if entry.is_folder:
+            below = _count_shards(entry.path, levels - 1) if levels > 0 else None
+            if below is None:
+                return None
+            count += below
+        elif is_shard(name):
+            count += 1
+        elif not (names.is_sidecar(name) or name.endswith(_BESIDE_ENDINGS) or name in _BESIDE_NAMES):
+            return None
     return count
 
 
@@ -144,12 +147,20 @@ class Shard:
         problem = None
         with stores.said(self.path) if uris.is_remote(self.path) else contextlib.nullcontext():
             try:
-                with uris.open_binary(uris.of_source(self.path)) as file:
+                with self._open() as file:
                     for member in archives.tar_members(file, skip, damage):
                         _put(found, member, file, skip)
             except OSError as error:
                 problem = error.strerror or str(error)
         return found, problem
+
+    def _open(self) -> BinaryIO:
+        # Of a remote tar nearly all is fetched: many members are smaller than a request is slow.
+        return (
+            stores.open_parts(self.path, ahead=_AHEAD)
+            if uris.is_remote(self.path)
+            else places.open_binary(self.path)
+        )
 
     def place(self, image: Picture) -> Record:
         """The record of where an image is; what is said of it comes from `Sample.row`."""
@@ -217,7 +228,7 @@ def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
     no header: the columns are those of any sample.
 
     Args:
-        path: local path or fsspec URL of a tar, or a local folder.
+        path: path or URL of a tar, or of a folder of tars.
         config: column flags; `bytes_column` names the ending of the images where samples have several.
         found: gets the columns that were used, the shards, and all that is no image.
 
@@ -225,9 +236,7 @@ def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
         DataError: a store cannot be reached or refuses.
         ConfigError, ColumnMissingError: the columns do not fit (see `columns.match`).
     """
-    if uris.is_remote(path):
-        found.stamp(stores.version_of(path))
-    shards = _shards(path, config, found)
+    shards = _plain(_shards(path, config, found), found)
     found.tables += [shard.path for shard in shards]
     wanted = None if config.bytes_column is None else config.bytes_column.lower().lstrip(".")
     with tempfile.TemporaryFile() as file:
@@ -267,10 +276,12 @@ class _Walk:
 
 def _shards(path: str, config: IngestConfig, found: Found) -> list[Shard]:
     """The tars that a path is or holds, by name; counts everything else in `found`."""
+    if is_shard(path) and (uris.is_remote(path) or not os.path.isdir(path)):
+        return [Shard(places.basename(path), path)]
     if uris.is_remote(path):
-        return [Shard(posixpath.basename(path), path)]
+        return sorted(_remote_shards(path, "", found), key=lambda shard: shard.name)
     if not os.path.isdir(path):
-        return [Shard(uris.text_of_path(os.path.basename(path)), path)]
+        return [Shard(places.basename(path), path)]
     top = os.path.realpath(path)
     shards = []
     for folder, below, files in os.walk(path):
@@ -289,6 +300,56 @@ def _shards(path: str, config: IngestConfig, found: Found) -> list[Shard]:
                 shards.append(Shard(uris.text_of_path(os.path.relpath(file, path)), file))
         below[:] = [name for name in below if not names.is_hidden(name)]
     return sorted(shards, key=lambda shard: shard.name)
+
+
+def _remote_shards(path: str, rel: str, found: Found) -> Iterator[Shard]:
+    for entry in places.entries(path):
+        name = posixpath.join(rel, entry.name)
+        if names.is_hidden(entry.name):
+            found.skip(HIDDEN)
+        elif entry.is_folder:
+            yield from _remote_shards(entry.path, name, found)
+        elif is_shard(entry.name):
+            yield Shard(name, entry.path)
+        else:
+            found.skip(SIDECARS)
+
+
+def _plain(shards: list[Shard], found: Found) -> list[Shard]:
+    """Without compressed tars whose plain ones lie beside them; tells how to decompress the others.
+
+    A member of a compressed tar lies behind everything before it: to read one image alone, as a rerun or an
+    export does, all of that would have to be decompressed each time.
+
+    Raises:
+        ArtifactInvalidError: all tars are compressed.
+    """
+    there = {shard.name for shard in shards}
+    kept: list[Shard] = []
+    commands: dict[str, list[str]] = {}
+    for shard in shards:
+        ending = next((ending for ending in _UNPACKERS if shard.name.lower().endswith(ending)), None)
+        if ending is None:
+            kept.append(shard)
+        elif shard.name[: -len(ending)] + ENDING in there:
+            found.skip("compressed tars beside the same tar decompressed")
+        else:
+            kept.append(shard)
+            commands.setdefault(_UNPACKERS[ending], []).append(shard.path)
+    if not commands:
+        return kept
+    command, paths = next(iter(commands.items()))
+    num = sum(map(len, commands.values()))
+    advice = f"`{command} {shlex.join(paths[:1])}`" + (", and so on" if num > 1 else "")
+    if num == len(kept):
+        raise ArtifactInvalidError(
+            f"{num} of {num} tars are compressed, so that no image can be read alone; decompress {'it' if num == 1 else 'them'} first",
+            context=", ".join(shard.name for shard in kept[:3]) + (" and others" if num > 3 else ""),
+            hint=f"{advice}; then the same command again" if not uris.is_remote(paths[0])
+            else "download, decompress and upload it again, or pack it as a zip, which is read where it lies",
+        )  # fmt: skip
+    found.notes.append(f"{num} tars are compressed, so that no image in them can be read alone: {advice}")
+    return kept
 
 
 def _survey(

@@ -13,7 +13,7 @@ from typing import Any, Final
 from webclean import schema
 from webclean.config import IngestConfig
 from webclean.errors import ArtifactInvalidError, ConfigError
-from webclean.io.readers import columns, lists, uris
+from webclean.io.readers import columns, lists, places, uris
 from webclean.io.readers.records import RANK_FROM_JSON, RANK_FROM_PLACE, Found, Record, extra_text
 from webclean.io.readers.unlisted import Listed
 
@@ -34,22 +34,19 @@ _FIELDS: Final = (*_TEXT_FIELDS, schema.TAGS, schema.RANK)
 
 def find(path: str) -> str | None:
     """The folder above `info/`, or one of the training lists in there, where a local path is that."""
-    if os.path.isfile(path):
-        info, name = os.path.split(os.path.abspath(path))
-        is_list = _TRAINING_LIST.fullmatch(name) and os.path.isfile(os.path.join(info, _SYNSETS))
-        return path if is_list else None
-    info = os.path.join(path, _INFO)
-    return path if os.path.isfile(os.path.join(info, _SYNSETS)) and _lists_in(info) else None
+    if _TRAINING_LIST.fullmatch(places.basename(path)) and places.is_file(path):
+        return path if places.has_file(places.parent(path), _SYNSETS) else None
+    return path if places.has_file(path, _INFO, _SYNSETS) and _lists_in(places.join(path, _INFO)) else None
 
 
 def _lists_in(info: str) -> tuple[str, ...]:
     """The training lists to read: the two engines' own, else the one that joins them."""
-    there = [which for which in (*_ENGINES, _ALL) if os.path.isfile(_list(info, which))]
+    there = [which for which in (*_ENGINES, _ALL) if places.has_file(info, _list(which))]
     return tuple(which for which in there if which != _ALL) or tuple(there)
 
 
-def _list(info: str, which: str) -> str:
-    return os.path.join(info, f"train_filelist_{which}.txt")
+def _list(which: str) -> str:
+    return f"train_filelist_{which}.txt"
 
 
 def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
@@ -65,19 +62,18 @@ def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
         ConfigError: `meta_root` holds no JSON files.
         ImagesNotFoundError: the folders of the images are not there.
     """
-    if os.path.isfile(path):
-        info, name = os.path.split(os.path.abspath(path))
-        match = _TRAINING_LIST.fullmatch(name)
-        assert match is not None, "find has looked"
-        home = os.path.dirname(info)
+    match = _TRAINING_LIST.fullmatch(places.basename(path))
+    if match is not None and places.is_file(path):
+        info = places.parent(path)
+        home = places.parent(info)
         chosen: tuple[str, ...] = (match[1],)
     else:
-        home, info = path, os.path.join(path, _INFO)
+        home, info = path, places.join(path, _INFO)
         chosen = _lists_in(info)
     root = config.image_root or home
     found.root = root
     engines = tuple(e for which in chosen for e in (_ENGINES if which == _ALL else (which,)))
-    lists.folder_with(root, engines, list_name=f"{_INFO}/{os.path.basename(_list(info, chosen[0]))}")
+    lists.folder_with(root, engines, list_name=f"{_INFO}/{_list(chosen[0])}")
     tally, listed = lists.Tally(), Listed()
     folder_of = _json_folders(home, engines, config, found)
     reader = _Reader(root, _Labels(info, found), _Texts(folder_of, tally, found), tally)
@@ -85,14 +81,15 @@ def read(path: str, config: IngestConfig, found: Found) -> Iterator[Record]:
         for record in reader.records(info, which, found):
             listed.add(record.uri)
             yield record
-    folders = [os.path.join(root, engine) for engine in engines]
+    folders = [places.join(root, engine) for engine in engines]
     if num := listed.num_others(folders, config):
         found.skip("files that no list names", num)
     found.notes += tally.sentences()
-    for name in sorted(os.listdir(home)):
-        if name.startswith(_HELD_OUT) and os.path.isdir(os.path.join(home, name)):
+    for entry in places.entries(home):
+        if entry.name.startswith(_HELD_OUT) and entry.is_folder:
             found.notes.append(
-                f"{name}/ is no training data and left out; --against {os.path.join(home, name)} marks its copies"
+                f"{entry.name}/ is no training data and left out;"
+                f" --against {places.join(home, entry.name)} marks its copies"
             )
 
 
@@ -100,21 +97,19 @@ class _Labels:
     """What the lists of classes and queries say."""
 
     def __init__(self, info: str, found: Found) -> None:
-        self.names = lists.names(os.path.join(info, _SYNSETS), found)
-        self._queries = {
-            engine: self._words(os.path.join(info, f"queries_{engine}.txt"), found) for engine in _ENGINES
-        }
-        self._any_queries = self._words(os.path.join(info, "queries.txt"), found)
-        path = os.path.join(info, _QUERY_MAP)
-        pairs = map(lists.entry, lists.lines(path, found) if os.path.isfile(path) else ())
+        self.names = lists.names(places.join(info, _SYNSETS), found)
+        self._queries = {engine: self._words(info, f"queries_{engine}.txt", found) for engine in _ENGINES}
+        self._any_queries = self._words(info, "queries.txt", found)
+        is_there = places.has_file(info, _QUERY_MAP)
+        pairs = map(lists.entry, lists.lines(places.join(info, _QUERY_MAP), found) if is_there else ())
         self._number_of = {query: number for query, number in pairs if number is not None}
 
     @staticmethod
-    def _words(path: str, found: Found) -> dict[int, str]:
+    def _words(info: str, name: str, found: Found) -> dict[int, str]:
         """Number of a query -> its words; nothing where there is no such list."""
-        if not os.path.isfile(path):
+        if not places.has_file(info, name):
             return {}
-        matches = map(_QUERY_LINE.fullmatch, lists.lines(path, found))
+        matches = map(_QUERY_LINE.fullmatch, lists.lines(places.join(info, name), found))
         return {int(match[1]): match[2].decode("utf-8", "replace") for match in matches if match}
 
     def query(self, engine: str | None, number: int | None) -> str | None:
@@ -158,10 +153,10 @@ class _Reader:
 
     def records(self, info: str, which: str, found: Found) -> Iterator[Record]:
         """The records of one training list."""
-        path = _list(info, which)
-        meta_path = os.path.join(info, f"train_meta_list_{which}.txt")
+        path = places.join(info, _list(which))
+        meta_path = places.join(info, f"train_meta_list_{which}.txt")
         images = lists.lines(path, found)
-        if not os.path.isfile(meta_path):
+        if not places.is_file(meta_path):
             found.notes.append(f"there is no {meta_path}: its images have no texts and no ranks")
             yield from (self._record(image, None) for image in images)
             return
@@ -261,7 +256,7 @@ class _Texts:
         """The list of one query's results, None where there is none."""
         if engine not in self._folder_of:
             return None
-        path = os.path.join(self._folder_of[engine], os.fsdecode(name))
+        path = places.join(self._folder_of[engine], os.fsdecode(name))
         if path != self._path:
             self._path = path
             self._entries = self._parse(path)
@@ -272,8 +267,7 @@ class _Texts:
     def _parse(self, path: str) -> list[Any] | None:
         self._found.tables.append(path)
         try:
-            with open(path, "rb") as file:
-                value = json.load(file)
+            value = json.loads(places.read(path))
         except (OSError, ValueError, RecursionError):
             return None
         return value if isinstance(value, list) else None
@@ -287,13 +281,17 @@ def _json_folders(home: str, engines: tuple[str, ...], config: IngestConfig, fou
     Raises:
         ConfigError: `meta_root` is given and holds none.
     """
-    tops = [config.meta_root] if config.meta_root else [os.path.join(home, name) for name in _META_FOLDERS]
+    tops = (
+        [config.meta_root]
+        if config.meta_root
+        else [places.join(home, name) for name in _META_FOLDERS if places.has_folder(home, name)]
+    )
     folder_of = {}
     for engine in engines:
-        folders = [os.path.join(top, name) for top in tops for name in (engine, f"{engine}_json")]
-        holding = next((folder for folder in folders if _holds_json(folder)), None)
+        folders = [(top, name) for top in tops for name in (engine, f"{engine}_json")]
+        holding = next((pair for pair in folders if _holds_json(*pair)), None)
         if holding is not None:
-            folder_of[engine] = holding
+            folder_of[engine] = places.join(*holding)
             continue
         found.notes.append(
             f"no JSON files of {engine} are there: its images have no texts, and their place in the meta list"
@@ -308,9 +306,7 @@ def _json_folders(home: str, engines: tuple[str, ...], config: IngestConfig, fou
     return folder_of
 
 
-def _holds_json(folder: str) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return any(entry.name.endswith(".json") for entry in entries)
-    except OSError:
-        return False
+def _holds_json(top: str, name: str) -> bool:
+    return places.has_folder(top, name) and any(
+        n.endswith(".json") for n in places.names(places.join(top, name))
+    )
