@@ -5,6 +5,7 @@ A place is a local path or a URL. What is in a remote folder is asked once for e
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import posixpath
@@ -85,12 +86,10 @@ def _listed(url: str) -> Iterator[Entry]:
         name = posixpath.basename(plain)
         # Some stores keep an object for the folder itself, and some servers link to it in another order.
         if name and plain != root.rstrip("/"):
-            yield Entry(
-                urllib.parse.unquote(name) if is_web else name,
-                str(filesystem.unstrip_protocol(path)),
-                entry["type"] == "directory",
-                stores.version(entry),
-            )
+            name = urllib.parse.unquote(name) if is_web else name
+            # The same place is spelled the same, whether a list of images or the listing of a folder names it.
+            here = path if is_web and "?" in path else join(url, name)
+            yield Entry(name, here, entry["type"] == "directory", stores.version(entry))
 
 
 def _is_web(url: str) -> bool:
@@ -175,15 +174,17 @@ def fetch(place: str) -> BinaryIO:
     """
     if not uris.is_remote(place):
         return open_binary(place)
-    copy = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
-    try:
-        filesystem, path = stores.open_store(place)
-        with stores.said(place):
-            filesystem.get_file(path, copy)
-    except FileNotFoundError as error:
-        raise DataError(f"there is no {place}", hint="check the address") from error
-    copy.seek(0)
-    return copy
+    filesystem, path = stores.open_store(place)
+    with contextlib.ExitStack() as opened:
+        copy = opened.enter_context(tempfile.TemporaryFile())
+        try:
+            with stores.said(place):
+                filesystem.get_file(path, copy)
+        except FileNotFoundError as error:
+            raise DataError(f"there is no {place}", hint="check the address") from error
+        copy.seek(0)
+        opened.pop_all()
+        return cast(BinaryIO, copy)
 
 
 def read(place: str, *, max_bytes: int | None = None) -> bytes:
