@@ -13,11 +13,14 @@ import re
 import shutil
 import tarfile
 import threading
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import numpy as np
+import pytest
 from PIL import Image
 
 CATEGORIES = ("red fox", "sea")
@@ -219,3 +222,25 @@ def serve(folder: Path, *, gives_parts: bool = True, lists: bool = True) -> Iter
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@contextlib.contextmanager
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem]:
+    """The S3 API, served by moto on loopback and empty; the environment leads to it. Skips without moto or s3fs."""
+    moto_server = pytest.importorskip("moto.server", reason="moto is not installed (extra dev)")
+    pytest.importorskip("s3fs", reason="s3fs is not installed (extra s3)")
+    server = moto_server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST"))
+    fsspec.filesystem("s3").clear_instance_cache()  # it would know the endpoint of the test before
+    yield fsspec.filesystem("s3")
+    server.stop()
+    fsspec.filesystem("s3").clear_instance_cache()

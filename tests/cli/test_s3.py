@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import io
 import json
-import urllib.request
 from collections.abc import Iterator
 
 import fsspec
 import numpy as np
 import pytest
+import remote
 from PIL import Image
 
 from webclean.cli import app
 
-moto_server = pytest.importorskip("moto.server", reason="moto is not installed (extra dev)")
-pytest.importorskip("s3fs", reason="s3fs is not installed (extra s3)")
+pytestmark = pytest.mark.xdist_group("s3")
 
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSystem]:
-    server = moto_server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST"))
-    fsspec.filesystem("s3").clear_instance_cache()  # it would know the endpoint of the test before
-    store = fsspec.filesystem("s3")
+    with remote.s3(monkeypatch) as store:
+        _fill(store)
+        yield store
+
+
+def _fill(store: fsspec.AbstractFileSystem) -> None:
     store.mkdir("crawl")
     store.mkdir("runs")
     rng = np.random.default_rng(3)
@@ -45,9 +37,6 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[fsspec.AbstractFileSyste
             store.pipe_file(f"crawl/{category}/{number:03}.png", data.getvalue())
     store.pipe_file("crawl/sea/broken.png", b"<html>404</html>")
     store.pipe_file("crawl/sea/empty.png", b"")
-    yield store
-    server.stop()
-    fsspec.filesystem("s3").clear_instance_cache()
 
 
 def _call(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

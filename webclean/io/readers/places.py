@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import posixpath
+import shutil
 import tempfile
 import urllib.parse
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from webclean.io import stores
 from webclean.io.readers import folder, uris
 
 _WEB: Final = ("http", "https")
+_AT_ONCE: Final = 4 << 20
 _MOST_REMEMBERED: Final = 200_000  # entries: some 100 MiB
 
 
@@ -178,8 +180,10 @@ def fetch(place: str) -> BinaryIO:
     with contextlib.ExitStack() as opened:
         copy = opened.enter_context(tempfile.TemporaryFile())
         try:
-            with stores.said(place):
-                filesystem.get_file(path, copy)
+            # A web server is asked once for the whole: not all of them give parts.
+            how = {"block_size": 0} if _is_web(place) else {}
+            with stores.said(place), filesystem.open(path, "rb", **how) as file:
+                shutil.copyfileobj(file, copy, _AT_ONCE)
         except FileNotFoundError as error:
             raise DataError(f"there is no {place}", hint="check the address") from error
         copy.seek(0)
