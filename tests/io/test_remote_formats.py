@@ -146,6 +146,14 @@ def test_a_manifest_elsewhere_may_speak_of_images_here(tmp_path, memory):
     assert [row["bytes"] for row in _rows(listing)].count("missing") == 2
 
 
+def test_a_manifest_here_may_speak_of_images_elsewhere(tmp_path, memory):
+    remote.csv_manifest(tmp_path / "crawl")
+    _upload(memory, tmp_path / "crawl", "crawl")
+    there = _list(tmp_path / "crawl", image_root="memory://crawl")
+    assert _rows(there) == _rows(_list(tmp_path / "crawl"))
+    assert all(uris.is_remote(row["uri"]) for row in there.records.to_pylist())
+
+
 def test_what_is_read_only_here_is_said(tmp_path, memory):
     memory.pipe_file("/saved/dataset_dict.json", b'{"splits": ["train"]}')
     with pytest.raises(ConfigError, match="local disks only"):

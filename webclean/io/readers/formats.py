@@ -149,6 +149,7 @@ def recognise(source: str, name: str) -> tuple[Format, str]:
     """
     if not source:
         raise ConfigError("no SOURCE is given")
+    places.forget()
     if uris.is_remote(source):
         return _remote(source, name)
     path = os.path.expanduser(source.removeprefix("file://"))
@@ -177,7 +178,6 @@ def _guess(path: str) -> tuple[Format, str]:
 
 def _remote(source: str, name: str) -> tuple[Format, str]:
     """A file by its ending, which no server has to list, else what the listing of a folder shows."""
-    places.forget()
     forms = {form.name: form for form in FORMATS}
     lower = source.lower()
     if lower.endswith(ARROW):
