@@ -177,6 +177,28 @@ def test_a_pale_cutout_is_a_copy_where_only_coding_noise_differs():
     assert good.tolist() == [True]
 
 
+def test_fine_noise_leaves_a_cutout_a_copy_and_another_colour_does_not():
+    """Differences of 13 levels, once from pixel to pixel and once all over."""
+    one = np.full((1, 16, 16, 3), 255, dtype=np.uint8)
+    one[:, 4:12, 4:12] = (120, 90, 160)
+    thing = (one < 255).any(axis=-1, keepdims=True)
+    sign = np.where(np.indices((16, 16)).sum(axis=0) % 2, 13, -13)[None, :, :, None]
+    noisy = (one + sign * thing).astype(np.uint8)
+    colored = (one + np.array([13, -13, 13]) * thing).astype(np.uint8)
+    looks = _look(np.concatenate([one, noisy, colored]))
+    assert looks.cutout_N.all()
+    good, _ = duplicates.verify(_pairs([(0, 1, 0, 0), (0, 2, 0, 0)]), looks, looks, BARS)
+    assert good.tolist() == [True, False]
+
+
+def test_trousers_that_touch_the_border_above_and_below_are_a_cutout():
+    tiny = np.full((1, 16, 16, 3), 255, dtype=np.uint8)
+    tiny[:, :, 3:13] = (40, 50, 90)
+    assert _look(tiny).cutout_N.tolist() == [True]
+    tiny[:, :, 1:15] = (40, 50, 90)
+    assert _look(tiny).cutout_N.tolist() == [False]
+
+
 def test_same_scene_in_other_colours_is_no_copy_but_its_grey_version_is():
     scene = _scenes(2, 1)
     luma = (scene.astype(float) @ [0.299, 0.587, 0.114])[..., None]

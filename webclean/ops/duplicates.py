@@ -37,13 +37,21 @@ FLAT: Final = 3.0
 means: plain colours, blank pages."""
 
 _GROUND_TOLERANCE: Final = 12.0  # levels in which a border pixel may differ from the ground
-_PLAIN_BORDER: Final = 0.7  # share of the border that is ground in a cut-out
+_PLAIN_BORDER: Final = (
+    0.65  # share of the border that is ground in a cut-out: trousers touch it above and below
+)
 _SCENE_COLOR: Final = 10.0  # mean chroma difference of a scene's copy, levels; edits of photos stay below 7
 _LEAST_GAIN: Final = 0.7  # each of a pair is made at most this much paler or stronger
 _CUTOUT_PEAK: Final = 20.0  # largest difference of one pixel of a cut-out's copy, levels
 _SAME_PEAK: Final = (
     8.0  # one that no pixel exceeds is a copy however pale: no more than coding and scaling leave
 )
+# What coding and scaling leave of a small picture differs from pixel to pixel: it may be larger where means of four
+# pixels differ little.
+_FINE_PEAK: Final = 35.0
+_FINE_RESIDUAL: Final = 5 / 3  # times the residual of a cut-out's copy
+_COARSE_PEAK: Final = 12.0
+_COARSE_RESIDUAL: Final = 5 / 6
 _MOST_GAIN: Final = 1.6  # a brighter copy is at most this much brighter
 _GAIN_SLACK: Final = 1.05
 _GAIN_RANGE: Final = (
@@ -369,11 +377,29 @@ def _same_cutout(
     a_PSSC: NDArray[np.float32], b_PSSC: NDArray[np.float32], residual: float
 ) -> NDArray[np.bool_]:
     """Copies as they stand on their grounds, which are subtracted already."""
+    relative_P, peak_P = _apart(a_PSSC, b_PSSC)
+    is_near_P = (relative_P <= residual) & (peak_P <= _CUTOUT_PEAK) | (peak_P <= _SAME_PEAK)
+    coarse_relative_P, coarse_peak_P = _apart(_halved(a_PSSC), _halved(b_PSSC))
+    is_noise_P = (relative_P <= _FINE_RESIDUAL * residual) & (peak_P <= _FINE_PEAK)
+    is_noise_P &= (coarse_relative_P <= _COARSE_RESIDUAL * residual) & (coarse_peak_P <= _COARSE_PEAK)
+    return np.asarray(is_near_P | is_noise_P)
+
+
+def _apart(
+    a_PSSC: NDArray[np.float32], b_PSSC: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How far two are apart, relative to what stands out from their grounds, and where they are farthest."""
     difference = np.abs(a_PSSC - b_PSSC)
     energy_P = np.maximum((a_PSSC**2).sum(axis=(1, 2, 3)), (b_PSSC**2).sum(axis=(1, 2, 3)))
     relative_P = np.sqrt((difference**2).sum(axis=(1, 2, 3)) / np.maximum(energy_P, _NO_ENERGY))
-    peak_P = difference.max(axis=(1, 2, 3))
-    return np.asarray((relative_P <= residual) & (peak_P <= _CUTOUT_PEAK) | (peak_P <= _SAME_PEAK))
+    return relative_P, difference.max(axis=(1, 2, 3))
+
+
+def _halved(x_PSSC: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of four pixels."""
+    num, side, _, channels = x_PSSC.shape
+    squares = x_PSSC.reshape(num, side // 2, 2, side // 2, 2, channels)
+    return np.asarray(squares.mean(axis=(2, 4)))
 
 
 def _brightened_cutout(
