@@ -50,8 +50,7 @@ _SAME_PEAK: Final = (
 # pixels differ little.
 _FINE_PEAK: Final = 35.0
 _FINE_RESIDUAL: Final = 5 / 3  # times the residual of a cut-out's copy
-_COARSE_PEAK: Final = 12.0
-_COARSE_RESIDUAL: Final = 5 / 6
+_COARSE_PEAK: Final = 14.0
 _MOST_GAIN: Final = 1.6  # a brighter copy is at most this much brighter
 _GAIN_SLACK: Final = 1.05
 _GAIN_RANGE: Final = (
@@ -381,7 +380,7 @@ def _same_cutout(
     is_near_P = (relative_P <= residual) & (peak_P <= _CUTOUT_PEAK) | (peak_P <= _SAME_PEAK)
     coarse_relative_P, coarse_peak_P = _apart(_halved(a_PSSC), _halved(b_PSSC))
     is_noise_P = (relative_P <= _FINE_RESIDUAL * residual) & (peak_P <= _FINE_PEAK)
-    is_noise_P &= (coarse_relative_P <= _COARSE_RESIDUAL * residual) & (coarse_peak_P <= _COARSE_PEAK)
+    is_noise_P &= (coarse_relative_P <= residual) & (coarse_peak_P <= _COARSE_PEAK)
     return np.asarray(is_near_P | is_noise_P)
 
 
