@@ -279,6 +279,11 @@ class IngestConfig(StageConfig):
         None, "CSV, TSV or JSON of `from,to`: renames and merges categories; an empty `to` excludes them."
     )
     allow_outside: bool = knob(False, "Open files and URLs that a manifest or a link names outside SOURCE.")
+    exclude: str | None = knob(
+        None,
+        "List of images that have to go (removal requests): a text file of source_keys, image_ids, SHA-256 digests or"
+        " URLs, one a line, or a table with such a column. They stay in `images`, as excluded.",
+    )
     limit: int | None = knob(
         None, "At most so many records: a fixed sample of all, spread over the crawl.", ge=1
     )
@@ -540,6 +545,10 @@ class ExportConfig(StageConfig):
     drop_against: bool = knob(True, "Drop copies of the images that ingest compared the crawl against.")
     drop_flag: tuple[str, ...] = knob(
         (), "Drop images with one of these quality flags, by comma.", choices=FLAGS
+    )
+    exclude: str | None = knob(
+        None,
+        "List of images that have to go (removal requests), as of ingest; copies of equal bytes go with them.",
     )
     relabel: bool = knob(False, "Give images the suggested category where it is clearly the likelier one.")
     relabel_threshold: float = knob(

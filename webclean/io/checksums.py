@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from webclean.errors import ArtifactInvalidError, ArtifactMissingError
 
@@ -34,10 +34,15 @@ class Verification:
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes, 64 hex digits."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
+        return stream_sha256(file)
+
+
+def stream_sha256(file: BinaryIO) -> str:
+    """SHA-256 of all that is left of an open file, 64 hex digits."""
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK):
+        digest.update(block)
     return digest.hexdigest()
 
 

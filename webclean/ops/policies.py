@@ -23,6 +23,7 @@ NO_EVIDENCE = 0.5
 NO_GROUP = -1
 """Group of an image that has no copy."""
 
+_EXCLUDED = f"{schema.REASON_POLICY}:excluded"
 _AGAINST = f"{schema.REASON_POLICY}:against"
 _FLAG = f"{schema.REASON_POLICY}:flag_"
 _TARGET_PURITY = f"{schema.REASON_POLICY}:target-purity"
@@ -190,10 +191,11 @@ def decide_keep(
     against_N: Bools,
     policy: Policy,
     flagged: Mapping[str, Bools] | None = None,
+    excluded_N: Bools | None = None,
 ) -> Verdicts:
     """Keep or drop each image, with one reason each.
 
-    The first of these that holds is the reason: `excluded`, `bad_file:<status>`, `duplicate`,
+    The first of these that holds is the reason: `excluded`, `bad_file:<status>`, `policy:excluded`, `duplicate`,
     `label_conflict`, `policy:against`, `policy:flag_<flag>`, `low_score` (under `policy.threshold`),
     `policy:<name>`, `ok`.
     Images with no evidence (NaN) fall under no threshold and no purity target.
@@ -207,11 +209,13 @@ def decide_keep(
         against_N: bool (N,), copies of the images the crawl was compared against.
         policy: the rules.
         flagged: flag -> bool (N,), of each flag that the policy drops.
+        excluded_N: bool (N,), images that somebody has asked to remove; not given: none.
 
     Raises:
         ValueError: the lengths differ.
     """
     flagged = flagged or {}
+    given = {} if excluded_N is None else {"excluded_N": excluded_N}
     num_images = _same_length(
         clean_score_N=clean_score_N,
         category_N=category_N,
@@ -220,6 +224,7 @@ def decide_keep(
         conflict_drop_N=conflict_drop_N,
         against_N=against_N,
         **flagged,
+        **given,
     )
     status = np.asarray(status_N, dtype=np.str_)
     reason_N = np.full(num_images, schema.REASON_OK, dtype=object)
@@ -229,6 +234,8 @@ def decide_keep(
 
     for word in np.unique(status[status != schema.STATUS_OK]):
         mark(status == word, status_reason(str(word)))
+    if excluded_N is not None:
+        mark(excluded_N, _EXCLUDED)
     if policy.drop_duplicates:
         mark(duplicate_drop_N, schema.REASON_DUPLICATE)
     mark(conflict_drop_N, schema.REASON_LABEL_CONFLICT)

@@ -32,8 +32,10 @@ from webclean.io.writers.layout import Layout
 from webclean.io.writers.table_files import EMBEDDED_COLUMN, EMBEDDED_TYPE, WRITERS, open_csv
 from webclean.ops import policies
 from webclean.ops.policies import Policy
+from webclean.stages import removal
 from webclean.stages.base import Context, Counts, require
 from webclean.stages.copies import CopyTable
+from webclean.stages.removal import Removals
 from webclean.stages.rows import NO_CATEGORY, Categories, Follow, flags, floats, is_usable
 
 if TYPE_CHECKING:
@@ -115,7 +117,8 @@ def run(config: ExportConfig, context: Context, out: Path, *, force: bool = Fals
     categories = Categories(source)
     if policy.drop_flags:
         require(source, schema.QUALITY, reader="export --drop-flag", force=force)
-    choice = _choose(config, policy, decided_by, source, categories)
+    removals = None if config.exclude is None else removal.find(config.exclude, context)
+    choice = _choose(config, policy, decided_by, source, categories, removals)
     if not choice.is_out_N.any():
         reasons = Counter(choice.reason_N.tolist()).most_common()
         raise ConfigError(
@@ -139,7 +142,8 @@ def run(config: ExportConfig, context: Context, out: Path, *, force: bool = Fals
             "table": writer.table_name,
             "categories": [categories.name_of[code] for code in sorted(categories.name_of)],
             "splits": writer.splits,
-            "policy": asdict(policy) | {"relabel_threshold": config.relabel_threshold if config.relabel else None},
+            "policy": asdict(policy) | {"relabel_threshold": config.relabel_threshold if config.relabel else None}
+            | {"exclude": None if removals is None else removals.told},
             "decisions": {
                 "name": config.decisions, "fingerprint": record["fingerprint"], "digest": record["digest"],
             },
@@ -199,7 +203,12 @@ def _how(config: ExportConfig) -> str:
 
 
 def _choose(
-    config: ExportConfig, policy: Policy, decided_by: Policy, run: RunDir, categories: Categories
+    config: ExportConfig,
+    policy: Policy,
+    decided_by: Policy,
+    run: RunDir,
+    categories: Categories,
+    removals: Removals | None,
 ) -> _Choice:
     """Who is exported: as decided where the policy is the decisions' own, else decided anew from their scores."""
     images = tables.read(
@@ -220,7 +229,7 @@ def _choose(
     reason_N = np.asarray(decisions.column(schema.REASON).to_pylist(), dtype=np.str_)
     was_kept_N = keep_N
     changed_N = np.zeros(len(image_ids), dtype=bool)
-    if policy != decided_by or config.relabel:
+    if policy != decided_by or config.relabel or removals is not None:
         if config.relabel:
             id_of = {name: code for code, name in categories.name_of.items()}
             names = decisions.column(schema.SUGGESTED_CATEGORY).to_pylist()
@@ -234,7 +243,8 @@ def _choose(
             category_N = moved.category_N.astype(np.int64)
             clean_score_N, changed_N = moved.clean_score_N, moved.changed_N
         copies = CopyTable(run).of(images.column(schema.IMAGE_ID))
-        settled = copies.settle(is_usable(images), category_N, clean_score_N)
+        excluded_N = np.zeros(len(image_ids), dtype=bool) if removals is None else removals.is_excluded_N
+        settled = copies.settle(is_usable(images) & ~excluded_N, category_N, clean_score_N)
         verdicts = policies.decide_keep(
             clean_score_N,
             category_N,
@@ -244,6 +254,7 @@ def _choose(
             copies.is_against_N,
             policy,
             _flagged(run, policy, images.column(schema.IMAGE_ID)),
+            excluded_N,
         )
         keep_N, reason_N = verdicts.keep_N, verdicts.reason_N
     weight_N = policies.export_weights(decided_N, was_kept_N & ~changed_N, clean_score_N)

@@ -17,14 +17,15 @@ from webclean import schema
 from webclean.config import IngestConfig
 from webclean.engines.base import Crash, Engine
 from webclean.errors import ArtifactInvalidError, ImagesNotFoundError, TooManyBadError
-from webclean.io import scan
+from webclean.io import exclusions, scan
 from webclean.io.decode import Inspection, Limits
-from webclean.stages import retry
+from webclean.stages import removal, retry
 from webclean.stages.base import Context, Counts, Source
 
 if TYPE_CHECKING:  # heavy: only the parent process needs them
     import pyarrow as pa
 
+    from webclean.io.exclusions import Exclusions
     from webclean.io.readers.listing import Listing
 
 _TASK_ROWS = 64  # images of one task: few enough that two workers end together, and that a crash costs little
@@ -42,7 +43,10 @@ def source_fingerprint(config: IngestConfig) -> Source:
     from webclean.io.readers import listing
 
     found = listing.list_source(config)
-    return Source(listing.fingerprint(found, config.category_map), found)
+    digest = listing.fingerprint(found, config.category_map)
+    if config.exclude is not None:
+        digest = hashlib.sha256(f"{digest} {exclusions.read(config.exclude).sha256}".encode()).hexdigest()
+    return Source(digest, found)
 
 
 def check(config: IngestConfig, context: Context) -> None:
@@ -61,7 +65,8 @@ def run(config: IngestConfig, context: Context) -> Counts:
     listing = context.listing
     assert listing is not None, "execute hands over what source_fingerprint listed"
     _tell(listing, config, context)
-    _write_images(listing, config, context)
+    excluded = None if config.exclude is None else exclusions.read(config.exclude)
+    _write_images(listing, config, context, excluded)
     statuses, categories = _summary(context)
     context.result |= {
         "format": listing.format,
@@ -70,6 +75,8 @@ def run(config: IngestConfig, context: Context) -> Counts:
         "skipped": dict(sorted(listing.found.skipped.items())),
         "categories": categories,
     }
+    if excluded is not None:
+        context.result["exclude"] = removal.tell(excluded, context)
     total = listing.rows.num_rows
     usable = statuses[schema.STATUS_OK]
     dropped = {status: num for status, num in sorted(statuses.items()) if status != schema.STATUS_OK}
@@ -96,7 +103,9 @@ def _tell(listing: Listing, config: IngestConfig, context: Context) -> None:
         context.note(f"the category map names what the crawl does not have: {', '.join(listing.unknown)}")
 
 
-def _write_images(listing: Listing, config: IngestConfig, context: Context) -> None:
+def _write_images(
+    listing: Listing, config: IngestConfig, context: Context, excluded: Exclusions | None
+) -> None:
     from webclean.io import tables
 
     records = listing.rows
@@ -112,7 +121,7 @@ def _write_images(listing: Listing, config: IngestConfig, context: Context) -> N
     def tasks() -> Iterator[list[str | None]]:
         nonlocal num_known
         for index in todo:
-            rows = rows_of[index] = records[index]
+            rows = rows_of[index] = removal.mark(records[index], excluded)
             known[index] = [None] * rows.num_rows if before is None else before.of(rows)
             num_known += rows.num_rows - known[index].count(None)
             yield from _tasks(rows, known[index])
@@ -127,7 +136,7 @@ def _write_images(listing: Listing, config: IngestConfig, context: Context) -> N
                 found += batch
                 bar.advance(len(batch))
             whole = [new or old for new, old in zip(found, known.pop(index), strict=True)]
-            columns = _image_columns(rows_of.pop(index), whole)
+            columns = removal.mark_content(_image_columns(rows_of.pop(index), whole), excluded)
             tables.write_part(context.run, schema.IMAGES, index, columns, schema.IMAGES_TABLE)
     if num_known:
         context.note(f"{num_known} of {records.num_rows} rows are taken over as they were")

@@ -69,9 +69,15 @@ class RowsBefore:
             yield from part.to_pylist()
 
     def of(self, records: pa.Table) -> list[Inspection | None]:
-        """What was found for each record, None where it is to be looked at; keys must not fall from call to call."""
-        keys, locations = (records.column(name).to_pylist() for name in (schema.SOURCE_KEY, schema.URI))
-        return [self._find(key, uri) for key, uri in zip(keys, locations, strict=True)]
+        """What was found for each record, None where it is to be looked at; keys must not fall from call to call.
+
+        A record whose status is known already, say an excluded one, has nothing that could be taken over.
+        """
+        columns = (schema.SOURCE_KEY, schema.URI, schema.STATUS)
+        cells = (records.column(name).to_pylist() for name in columns)
+        return [
+            self._find(key, uri) if status is None else None for key, uri, status in zip(*cells, strict=True)
+        ]
 
     def _find(self, key: str, uri: str) -> Inspection | None:
         while self._row is not None and self._row[schema.SOURCE_KEY].encode() < key.encode():
