@@ -301,6 +301,12 @@ class IngestConfig(StageConfig):
         " over as they are.",
         technical=True,
     )
+    update: bool = knob(
+        False,
+        "Read only what is new or changed since the last ingest into RUN, or lies elsewhere now; take all other rows"
+        " over. After a move: `webclean ingest NEW RUN --update`.",
+        technical=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

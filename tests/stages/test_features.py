@@ -15,7 +15,8 @@ from webclean.errors import ArtifactStaleError
 from webclean.io import tables
 from webclean.io.run_dir import RunDir
 from webclean.stages import features
-from webclean.stages.base import Context
+from webclean.stages.base import Context, execute
+from webclean.stages.chain import BY_NAME
 
 NULL_IMAGE = {column.name: None for column in schema.IMAGES_TABLE.columns}
 PART_ROWS = 5
@@ -121,3 +122,88 @@ def test_fingerprint_follows_the_weights(weights, tmp_path):
     other.write_bytes(b"other")
     assert features.source_fingerprint(_config(str(other))) != before
     assert features.source_fingerprint(FeaturesConfig(weights="none")) == "small None"
+
+
+def _images(run: RunDir, folder: Path, numbers: list[int], status: str = "ok") -> None:
+    """Images with ids of their content, by number, in the order of their keys."""
+    import hashlib
+
+    rows = []
+    for i in sorted(numbers):
+        path = folder / f"{i:02d}.jpg"
+        pixels = np.random.default_rng(100 + i).integers(0, 256, size=(48, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        rows.append(
+            NULL_IMAGE
+            | {"image_id": f"{digest[:16]}-{i:016x}", "source_key": path.name, "uri": str(path)}
+            | {"category": "cat", "query": "cat", "file_name": path.name, "status": status}
+        )
+    run.remove(schema.IMAGES)
+    for index, start in enumerate(range(0, len(rows), PART_ROWS)):
+        part = rows[start : start + PART_ROWS]
+        columns = {name: [row[name] for row in part] for name in schema.IMAGES_TABLE.column_names}
+        tables.write_part(run, schema.IMAGES, index, columns, schema.IMAGES_TABLE)
+    record = {"fingerprint": "f", "inputs": {}, "counts": {}, "result": {}, "digest": str(numbers)}
+    run.write_json(f"{schema.IMAGES}/run.json", record)
+
+
+class _Counting(InlineEngine):
+    def __init__(self) -> None:
+        self.tasks: list[list[str]] = []
+
+    def map(self, function, items, *, yield_crashes=False):
+        for item in items:
+            self.tasks.append([Path(uri).name for uri in item])
+            yield function(item)
+
+
+def _weigh(run: RunDir, weights: str, *, force: bool = False) -> tuple[_Counting, list[str]]:
+    engine, notes = _Counting(), []
+    context = Context(run, engine, note=notes.append)
+    execute(BY_NAME["features"], _config(weights), context, force=force)
+    return engine, notes
+
+
+def test_vectors_of_the_same_content_are_taken_over_and_the_bytes_are_a_fresh_runs(tmp_path, weights):
+    run = RunDir(str(tmp_path / "run"))
+    _images(run, tmp_path, [1, 2, 3, 4, 5, 6, 8])
+    _weigh(run, weights)
+    _images(run, tmp_path, [0, 2, 3, 4, 5, 6, 7, 8, 9])
+    engine, notes = _weigh(run, weights)
+    seen = {name for task in engine.tasks[1:] for name in task}  # the first task is the sample
+    assert seen == {"00.jpg", "07.jpg", "09.jpg"}
+    assert "features: 6 vectors are taken over, their images have the same content still" in notes
+    updated = _bytes(run)
+    assert not list(run.scratch("").rglob("*.parquet"))
+    engine, notes = _weigh(run, weights, force=True)
+    assert sum(map(len, engine.tasks)) == 9
+    assert _bytes(run) == updated
+
+
+def test_vectors_that_differ_in_the_last_bit_are_all_computed(tmp_path, weights):
+    run = RunDir(str(tmp_path / "run"))
+    _images(run, tmp_path, [1, 2, 3])
+    _weigh(run, weights)
+    fresh = _bytes(run)
+    table = features.schema.features_table(864)
+    part = tables.read(run, "features/default", table)
+    vectors = np.array(part.column("vector").to_pylist(), dtype=np.float32)
+    vectors[1, 7] = np.nextafter(vectors[1, 7], np.float32(9))
+    columns = {"image_id": part.column("image_id"), "vector": features._fixed_lists(vectors)}
+    tables.write_part(run, "features/default", 0, columns, table)
+    _images(run, tmp_path, [1, 2, 3, 4])
+    _, notes = _weigh(run, weights)
+    assert "features: vectors differ from those of before to the last bit; all are computed anew" in notes
+    first = tables.read(run, "features/default", table).slice(0, 3)
+    tables.write_part(run, "features/default", 0, first, table)
+    assert _bytes(run) == fresh
+
+
+def test_other_settings_take_nothing_over(tmp_path, weights):
+    run = RunDir(str(tmp_path / "run"))
+    _images(run, tmp_path, [1, 2])
+    _weigh(run, weights)
+    engine = _Counting()
+    execute(BY_NAME["features"], _config(weights, layers="last"), Context(run, engine))
+    assert engine.tasks == [["01.jpg", "02.jpg"]]

@@ -41,7 +41,8 @@ def load_rgb(uri: str, *, min_side: int | None = None) -> Image.Image:
     except (OSError, SyntaxError, ValueError) as error:  # TimeoutError is an OSError
         raise ArtifactStaleError(
             f"{uri} could be decoded by ingest and cannot any more: {error}",
-            hint="put the file back, or run `webclean ingest` again; finished parts are kept",
+            hint="put the file back; if the images moved: `webclean ingest NEW RUN --update`, where NEW is the place"
+            " in which SOURCE lies now",
         ) from error
 
 

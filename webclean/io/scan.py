@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 from webclean.io.decode import Inspection, Limits, inspect_each
@@ -15,25 +17,37 @@ _READ_TOGETHER = 8  # a store answers many as soon as one; no more, since each m
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An image whose bytes were inspected before, and are only decoded again if they are others now."""
+
+    uri: str
+    inspection: Inspection
+
+
 def inspect_all(
-    locations: Sequence[str | None], *, root: str | None, limits: Limits
+    locations: Sequence[str | Known | None], *, root: str | None, limits: Limits
 ) -> list[Inspection | None]:
     """Inspect the images at these uris, in order.
 
     Args:
-        locations: uris; None for a row that is not to be read, which gives None.
+        locations: uris, or what is known of them; None for a row that is not to be read, which gives None.
         root: real path of the folder that nothing may be read outside of, None for no such limit.
         limits: bytes, pixels and time of one image.
     """
-    found = iter(inspect_each(_contents([uri for uri in locations if uri is not None], root, limits), limits))
-    return [None if uri is None else next(found) for uri in locations]
+    files = _contents([one for one in locations if one is not None], root, limits)
+    found = iter(inspect_each(files, limits))
+    return [None if one is None else next(found) for one in locations]
 
 
-def _contents(locations: Sequence[str], root: str | None, limits: Limits) -> Iterator[bytes | Inspection]:
+def _contents(
+    locations: Sequence[str | Known], root: str | None, limits: Limits
+) -> Iterator[bytes | Inspection]:
     for start in range(0, len(locations), _READ_TOGETHER):
         some = locations[start : start + _READ_TOGETHER]
-        for uri, read in zip(some, _reads(some, limits.max_bytes), strict=True):
-            yield _content(uri, read, root)
+        paths = [one.uri if isinstance(one, Known) else one for one in some]
+        for one, uri, read in zip(some, paths, _reads(paths, limits.max_bytes), strict=True):
+            yield _content(uri, read, root, one.inspection if isinstance(one, Known) else None)
 
 
 def _reads(locations: Sequence[str], max_bytes: int) -> list[Callable[[], bytes]]:
@@ -46,13 +60,15 @@ def _reads(locations: Sequence[str], max_bytes: int) -> list[Callable[[], bytes]
     return [waiting[uri].result if uri in waiting else partial(_read, uri, max_bytes) for uri in locations]
 
 
-def _content(uri: str, read: Callable[[], bytes], root: str | None) -> bytes | Inspection:
-    """The bytes at one uri, or what is to be said of a file that cannot be read."""
+def _content(
+    uri: str, read: Callable[[], bytes], root: str | None, known: Inspection | None
+) -> bytes | Inspection:
+    """The bytes at one uri, or what is known of them, or is to be said of a file that cannot be read."""
     path = uris.local_path(uri)
     if root is not None and path is not None and not is_inside(os.fspath(path), root):
         return Inspection(status="unreadable", error="it lies outside SOURCE; --allow-outside reads it")
     try:
-        return read()
+        data = read()
     except uris.TooManyBytesError as error:
         return Inspection(status="too_large", error=str(error.strerror), nbytes=error.nbytes)
     except OSError as error:
@@ -60,6 +76,9 @@ def _content(uri: str, read: Callable[[], bytes], root: str | None) -> bytes | I
         return Inspection(status=status, error=f"{type(error).__name__}: {error.strerror or error}")
     except ValueError as error:  # a null character in a path
         return Inspection(status="unreadable", error=f"{type(error).__name__}: {error}")
+    if known is not None and hashlib.sha256(data).hexdigest() == known.sha256:
+        return known
+    return data
 
 
 def is_inside(path: str, root: str) -> bool:

@@ -95,7 +95,9 @@ class Context:
     """What a stage may use besides its config.
 
     `listing` is what the stage's `source_fingerprint` listed. `execute` sets it for the length of one `run`,
-    so that what is worked on is what was fingerprinted, however the folder changes in between.
+    so that what is worked on is what was fingerprinted, however the folder changes in between. A stage may put
+    into `digests` that of an artefact it has replaced, where nothing differs that a later stage depends on.
+    `force` is that of `execute`: nothing that was made before is to be used.
     """
 
     run: RunDir
@@ -106,6 +108,8 @@ class Context:
     result: dict[str, Any] = field(default_factory=dict)
     available: dict[str, bool] = field(default_factory=dict)
     listing: Listing | None = None
+    digests: dict[str, str] = field(default_factory=dict)
+    force: bool = False
 
     def has(self, artefact: str) -> bool:
         """Whether an input may be read: an optional one is there and fresh; `execute` has looked."""
@@ -155,6 +159,7 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
             run.remove(f"{artefact}/{PENDING}")  # left where the commit was killed in its last step
         return Outcome(stage.name, True, Counts(**record["counts"]), record["result"], 0.0)
 
+    context.force = force
     check = getattr(module, "check", None)
     if check is not None:
         check(config, context)  # what can be refused is refused before anything that stands is touched
@@ -163,7 +168,7 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
     started = time.time()
     clock = time.perf_counter()
     _log(run, f"{stage.name}: started, fingerprint {fingerprint[:12]}")
-    context.result = {}
+    context.result, context.digests = {}, {}
     context.listing = source.listing
     try:
         counts = module.run(config, context)
@@ -180,11 +185,11 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
             "seed": seed,
             "inputs": inputs,
             "source": source.digest,
-            "versions": _versions(),
+            "versions": versions(),
             "counts": {"total": counts.total, "forwarded": counts.forwarded, "dropped": counts.dropped},
             "result": context.result,
             "files": files,
-            "digest": _digest(files),
+            "digest": context.digests.get(artefact, _digest(files)),
             "clock": {"started": started, "seconds": seconds},
         }
         run.write_json(f"{artefact}/{schema.RUN_JSON}", record)
@@ -385,7 +390,8 @@ def _digest(files: list[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of Python, webclean and the packages that results depend on."""
     import platform
     from importlib import metadata
 

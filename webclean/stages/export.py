@@ -370,7 +370,9 @@ class _Writer:
                 context=_told(problems),
                 hint="add --images copy"
                 if all(why == NO_FILE for _, why in problems)
-                else "ingest the source again where it has changed, or choose another --images",
+                else f"if the images moved: `webclean ingest NEW {self._context.run.url} --update`, where NEW is the place"
+                " in which SOURCE lies now, and export again; ingest the source again where it has changed, or choose"
+                " another --images",
             )
         return sums
 

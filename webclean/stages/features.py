@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,9 @@ import numpy as np
 from webclean import schema
 from webclean.config import FeaturesConfig
 from webclean.io import tables
-from webclean.stages.base import Context, Counts
+from webclean.stages import aside, known_features
+from webclean.stages.base import Context, Counts, committed
+from webclean.stages.known_features import NOT_KNOWN, KnownFeatures
 from webclean.stages.rows import not_usable
 
 if TYPE_CHECKING:
@@ -31,6 +33,15 @@ def source_fingerprint(config: FeaturesConfig) -> str:
 
     spec = backbones.resolve(config.backbone, config.weights)
     return f"{spec.name} {spec.sha256}"
+
+
+def check(config: FeaturesConfig, context: Context) -> None:
+    """Keep the set that stands where its vectors can be taken over."""
+    artefact = schema.features_path(config.name)
+    if context.force:
+        aside.forget(context.run, known_features.FOLDER)
+    elif known_features.is_same(config, source_fingerprint(config), committed(context.run, artefact)):
+        aside.keep(context.run, artefact, known_features.FOLDER)
 
 
 def run(config: FeaturesConfig, context: Context) -> Counts:
@@ -61,6 +72,7 @@ def run(config: FeaturesConfig, context: Context) -> Counts:
         return Counts(total=statuses.num_rows, forwarded=0, dropped=left_out | {"no_weights": usable})
     with context.progress(total=usable, unit="images", label="features") as bar:
         context.result["dim"] = _write(config, context, spec, bar.advance)
+    aside.forget(context.run, known_features.FOLDER)
     return Counts(total=statuses.num_rows, forwarded=usable, dropped=left_out)
 
 
@@ -83,24 +95,39 @@ def _write(config: FeaturesConfig, context: Context, spec: Any, advance: Any) ->
         flip=config.flip,
         precision=config.precision,
     )
+    known = _known(config, context, dim)
     pending = []
     for index, (image_ids, locations) in enumerate(_usable_parts(context)):
         if tables.has_part(context.run, artefact, index):
             advance(len(image_ids))
         else:
             pending.append((index, image_ids, locations))
+    places = [] if known is None else [known.find(image_ids) for _, image_ids, _ in pending]
+    if known is not None and not _agree(
+        known, pending, places, lambda some: next(iter(engine.map(extract, [some])))
+    ):
+        context.note("features: vectors differ from those of before to the last bit; all are computed anew")
+        known, places = None, []
+    if known is None:
+        places = [np.full(len(image_ids), NOT_KNOWN, dtype=np.int64) for _, image_ids, _ in pending]
+    unknown = [np.flatnonzero(place_N == NOT_KNOWN) for place_N in places]  # rows to compute, of each part
     tasks = (
-        locations[start : start + TASK_IMAGES]
-        for _, _, locations in pending
-        for start in range(0, len(locations), TASK_IMAGES)
+        [locations[row] for row in rows[start : start + TASK_IMAGES]]
+        for (_, _, locations), rows in zip(pending, unknown, strict=True)
+        for start in range(0, len(rows), TASK_IMAGES)
     )
     results = engine.map(extract, tasks)
-    for index, image_ids, _ in pending:
-        vectors: list[NDArray[np.float32]] = []
-        for _ in range(0, len(image_ids), TASK_IMAGES):
-            vectors.append(next(results))  # type: ignore[arg-type]
-            advance(len(vectors[-1]))
-        features_ND = np.concatenate(vectors) if vectors else np.empty((0, dim), dtype=np.float32)
+    num_known = 0
+    for (index, image_ids, _), place_N, rows in zip(pending, places, unknown, strict=True):
+        features_ND = np.empty((len(image_ids), dim), dtype=np.float32)
+        if known is not None:
+            is_known_N = place_N != NOT_KNOWN
+            features_ND[is_known_N] = known.take(place_N[is_known_N])
+            num_known += int(is_known_N.sum())
+            advance(int(is_known_N.sum()))
+        for start in range(0, len(rows), TASK_IMAGES):
+            features_ND[rows[start : start + TASK_IMAGES]] = next(results)  # type: ignore[assignment]
+            advance(len(rows[start : start + TASK_IMAGES]))
         tables.write_part(
             context.run,
             artefact,
@@ -108,7 +135,38 @@ def _write(config: FeaturesConfig, context: Context, spec: Any, advance: Any) ->
             {schema.IMAGE_ID: image_ids, schema.VECTOR: _fixed_lists(features_ND)},
             table,
         )
+    if num_known:
+        context.note(
+            f"features: {num_known} vectors are taken over, their images have the same content still"
+        )
     return dim
+
+
+def _known(config: FeaturesConfig, context: Context, dim: int) -> KnownFeatures | None:
+    """The vectors that were kept aside, by this run of the stage or one that was killed."""
+    kept = aside.Aside(context.run, known_features.FOLDER)
+    if not known_features.is_same(config, source_fingerprint(config), kept.record):
+        return None
+    return KnownFeatures(kept, dim)
+
+
+def _agree(
+    known: KnownFeatures,
+    pending: list[tuple[int, list[str], list[str]]],
+    places: list[NDArray[np.int64]],
+    extract: Callable[[list[str]], Any],
+) -> bool:
+    """Whether vectors computed now, in other company, are those of before to the last bit.
+
+    On the machines that this was tried on a network's answer for one image does not depend on the others of
+    its batch. Nothing promises that, so it is seen to before it is relied on.
+    """
+    some = known_features.sample(places)
+    if not some:
+        return True
+    now = extract([pending[part][2][row] for part, row in some])
+    then = known.take(np.array([places[part][row] for part, row in some]))
+    return bool(np.array_equal(now, then))
 
 
 def _usable_parts(context: Context) -> Iterator[tuple[list[str], list[str]]]:

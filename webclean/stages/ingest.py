@@ -19,6 +19,7 @@ from webclean.engines.base import Crash, Engine
 from webclean.errors import ArtifactInvalidError, ImagesNotFoundError, TooManyBadError
 from webclean.io import exclusions, scan
 from webclean.io.decode import Inspection, Limits
+from webclean.io.scan import Known
 from webclean.stages import removal, retry
 from webclean.stages.base import Context, Counts, Source
 
@@ -50,8 +51,8 @@ def source_fingerprint(config: IngestConfig) -> Source:
 
 
 def check(config: IngestConfig, context: Context) -> None:
-    """Set the rows aside that a retry takes over, before the stage replaces them."""
-    if config.retry_failed:
+    """Set the rows aside that a retry or an update takes over, before the stage replaces them."""
+    if config.retry_failed or config.update:
         retry.set_aside(context.run)
 
 
@@ -75,6 +76,8 @@ def run(config: IngestConfig, context: Context) -> Counts:
         "skipped": dict(sorted(listing.found.skipped.items())),
         "categories": categories,
     }
+    if config.update:
+        _tell_update(context)
     if excluded is not None:
         context.result["exclude"] = removal.tell(excluded, context)
     total = listing.rows.num_rows
@@ -103,6 +106,16 @@ def _tell(listing: Listing, config: IngestConfig, context: Context) -> None:
         context.note(f"the category map names what the crawl does not have: {', '.join(listing.unknown)}")
 
 
+def _tell_update(context: Context) -> None:
+    """Say what differs from the ingest before; where nothing but the place does, all that was made of it stands."""
+    found, digest = retry.compare(context)
+    context.note(f"update: {found.words()}")
+    context.result["update"] = found.numbers()
+    if found.is_move and digest is not None:
+        context.digests[schema.IMAGES] = digest
+        context.note("all images are the same ones in another place: what was made from them stays valid")
+
+
 def _write_images(
     listing: Listing, config: IngestConfig, context: Context, excluded: Exclusions | None
 ) -> None:
@@ -112,18 +125,18 @@ def _write_images(
     todo = [index for index in range(len(records)) if not tables.has_part(context.run, schema.IMAGES, index)]
     limits = Limits(max_pixels=config.max_pixels, max_bytes=config.max_bytes, seconds=config.decode_seconds)
     inspect = partial(scan.inspect_all, root=listing.root, limits=limits)
-    before = retry.RowsBefore(context.run) if config.retry_failed else None
+    before = retry.RowsBefore(config, context) if config.retry_failed or config.update else None
     # Of the parts that are under way:
     rows_of: dict[int, pa.Table] = {}
-    known: dict[int, list[Inspection | None]] = {}
+    known: dict[int, list[retry.Before]] = {}
     num_known = 0
 
-    def tasks() -> Iterator[list[str | None]]:
+    def tasks() -> Iterator[list[str | Known | None]]:
         nonlocal num_known
         for index in todo:
             rows = rows_of[index] = removal.mark(records[index], excluded)
             known[index] = [None] * rows.num_rows if before is None else before.of(rows)
-            num_known += rows.num_rows - known[index].count(None)
+            num_known += sum(isinstance(one, Inspection) for one in known[index])
             yield from _tasks(rows, known[index])
 
     with context.progress(total=records.num_rows, unit="images", label="decode") as bar:
@@ -135,25 +148,30 @@ def _write_images(
                 batch = next(inspected)
                 found += batch
                 bar.advance(len(batch))
-            whole = [new or old for new, old in zip(found, known.pop(index), strict=True)]
+            whole = [
+                old if isinstance(old, Inspection) else new
+                for new, old in zip(found, known.pop(index), strict=True)
+            ]
             columns = removal.mark_content(_image_columns(rows_of.pop(index), whole), excluded)
             tables.write_part(context.run, schema.IMAGES, index, columns, schema.IMAGES_TABLE)
     if num_known:
         context.note(f"{num_known} of {records.num_rows} rows are taken over as they were")
 
 
-def _tasks(rows: pa.Table, known: list[Inspection | None]) -> Iterator[list[str | None]]:
+def _tasks(rows: pa.Table, known: list[retry.Before]) -> Iterator[list[str | Known | None]]:
     uris, statuses = (rows.column(name).to_pylist() for name in (schema.URI, schema.STATUS))
-    locations = [
-        uri if status is None and inspection is None else None
-        for uri, status, inspection in zip(uris, statuses, known, strict=True)
-    ]
+    locations: list[str | Known | None] = []
+    for uri, status, before in zip(uris, statuses, known, strict=True):
+        if isinstance(before, Known):
+            locations.append(before)
+        else:
+            locations.append(uri if status is None and before is None else None)
     for start in range(0, len(locations), _TASK_ROWS):
         yield locations[start : start + _TASK_ROWS]
 
 
 def _inspect(
-    engine: Engine, inspect: Any, tasks: Iterable[list[str | None]]
+    engine: Engine, inspect: Any, tasks: Iterable[list[str | Known | None]]
 ) -> Iterator[list[Inspection | None]]:
     """Inspections of each task in order; a task that kills its worker is tried image by image."""
     sent, asked = itertools.tee(tasks)  # holds no more than what is under way

@@ -54,12 +54,12 @@ def ingest(
     from webclean.stages import retry
 
     if force:
-        config = dataclasses.replace(config, retry_failed=False)
+        config = dataclasses.replace(config, retry_failed=False, update=False)
     again = config.retry_failed and retry.is_wanted(context.run)
     if committed(context.run, schema.IMAGES) is None:
         context.engine.prepare(_SCAN)  # while this process lists SOURCE
     found = execute(BY_NAME["ingest"], config, context, force=force or again)
-    if config.retry_failed:
+    if config.retry_failed or config.update:
         retry.forget(context.run)
     return [
         found,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NAMED: Final = 5  # lines that a note names
 # What is left of an excluded image that was read: its digest, by which it is known again.
 _LEFT: Final = frozenset({schema.NBYTES, schema.SHA256})
-_OF_PICTURE: Final = frozenset(Inspection.__slots__) - _LEFT - {schema.STATUS, schema.ERROR}
+_OF_PICTURE: Final = frozenset(Inspection._fields) - _LEFT - {schema.STATUS, schema.ERROR}
 
 
 _COLUMNS: Final = (
