@@ -30,6 +30,7 @@ def knob(
     flag: str | None = None,
     technical: bool = False,
     names_artefact: bool = False,
+    repeats: bool = False,
 ) -> Any:
     """A config field with its meaning, unit and range in one place.
 
@@ -45,11 +46,12 @@ def knob(
             is left out of the fingerprint, so that changing it makes nothing stale.
         names_artefact: True where the text becomes the name of a folder in the run: it must be one name,
             and not lead elsewhere.
+        repeats: True where the flag may be given several times, and commas belong to the text.
     """
     metadata = {
         "help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "multiple_of": multiple_of,
         "choices": choices, "flag": flag, "technical": technical,
-        "names_artefact": names_artefact,
+        "names_artefact": names_artefact, "repeats": repeats,
     }  # fmt: skip
     if isinstance(default, list | dict | set):
         raise TypeError("a default must be immutable")
@@ -131,7 +133,7 @@ def from_mapping(kind: type[StageConfig], values: dict[str, Any]) -> StageConfig
         ConfigError: unknown key, wrong type or value out of range.
     """
     hints = typing.get_type_hints(kind)
-    known = {field.name for field in dataclasses.fields(kind)}
+    known = {field.name: field for field in dataclasses.fields(kind)}
     clean: dict[str, Any] = {}
     for raw, value in values.items():
         name = raw.replace("-", "_")
@@ -139,6 +141,8 @@ def from_mapping(kind: type[StageConfig], values: dict[str, Any]) -> StageConfig
             near = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
             raise ConfigError(f"[{kind.section()}] has no setting {raw!r}", hint=hint)
+        if known[name].metadata.get("repeats") and isinstance(value, str):
+            value = [value]
         clean[name] = _coerce(kind.section(), name, hints[name], value)
     return kind(**clean)
 
@@ -374,6 +378,22 @@ class QualityConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AttachConfig(StageConfig):
+    """Which table of columns made elsewhere belongs to which images."""
+
+    table: str = knob("", "CSV, TSV, JSONL or Parquet table.", flag="")
+    on: str = knob(
+        "path",
+        "Column of the table that names the image: path (as source_key), any column of `images` such as image_id or"
+        " sha256, or of the crawl's own manifest.",
+    )
+    name: str = knob(
+        "", "Name of what is attached; none given: the table's own, without its ending.", names_artefact=True
+    )
+    columns: tuple[str, ...] = knob((), "Columns to bring in, by comma; none given: all others.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LanguageConfig(StageConfig):
     """What the stages that compare words share."""
 
@@ -555,6 +575,15 @@ class ExportConfig(StageConfig):
     exclude: str | None = knob(
         None,
         "List of images that have to go (removal requests), as of ingest; copies of equal bytes go with them.",
+    )
+    require: tuple[str, ...] = knob(
+        (),
+        "Keep only images whose attached column is so: COLUMN OPERATOR VALUE, with >= > <= < = !=, or in and not in"
+        " before values by comma; `or null` at the end lets images without a value stay. May be given several times.",
+        repeats=True,
+    )
+    with_attached: tuple[str, ...] = knob(
+        (), "Add the columns attached under these names to the table, by comma."
     )
     relabel: bool = knob(False, "Give images the suggested category where it is clearly the likelier one.")
     relabel_threshold: float = knob(

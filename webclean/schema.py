@@ -6,6 +6,7 @@ write and read. Types are Arrow's names; `list<...>` nests; `extra` is a JSON ob
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,7 @@ IMAGES: Final = "images"
 CATEGORIES: Final = "categories"
 DUPLICATES: Final = "duplicates"
 QUALITY: Final = "quality"
+ATTACHED: Final = "attached"  # attached/<name>
 FEATURES: Final = "features"  # features/<name>
 SENSES: Final = "category_senses"
 CATEGORY_SIMILARITY: Final = "category_similarity"
@@ -24,7 +26,7 @@ WEIGHTS: Final = "weights"  # weights/r<k>/stage1, weights/r<k>/stage2
 MODELS: Final = "models"  # models/<name>
 DECISIONS: Final = "decisions"  # decisions/<name>
 FOLDERS: Final = (
-    IMAGES, CATEGORIES, DUPLICATES, QUALITY, FEATURES, SENSES, CATEGORY_SIMILARITY, CATEGORY_NEIGHBORS, TEXT,
+    IMAGES, CATEGORIES, DUPLICATES, QUALITY, ATTACHED, FEATURES, SENSES, CATEGORY_SIMILARITY, CATEGORY_NEIGHBORS, TEXT,
     PREDICTIONS, WEIGHTS, MODELS, DECISIONS,
 )  # fmt: skip
 EVALUATION: Final = "evaluation.json"
@@ -35,6 +37,11 @@ LOG_FILE: Final = "webclean.log"
 def features_path(name: str) -> str:
     """Path of a feature set inside the run folder."""
     return f"{FEATURES}/{name}"
+
+
+def attached_path(name: str) -> str:
+    """Path of columns that a person brought in, inside the run folder."""
+    return f"{ATTACHED}/{name}"
 
 
 def predictions_path(judge: str, round_: int) -> str:
@@ -329,6 +336,15 @@ def features_table(dim: int) -> Table:
     return Table(
         FEATURES,
         (Column(IMAGE_ID, "string"), Column(VECTOR, f"fixed_list<float32,{dim}>")),
+        key=(IMAGE_ID,),
+    )
+
+
+def attached_table(columns: Mapping[str, str]) -> Table:
+    """Columns that a person brought in, by name, with their types; one row for every image."""
+    return Table(
+        ATTACHED,
+        (Column(IMAGE_ID, "string"), *(_null(name, type_) for name, type_ in columns.items())),
         key=(IMAGE_ID,),
     )
 

@@ -35,7 +35,7 @@ def test_help_works_and_says_what_the_command_is_for(command, capsys):
         assert flag in text
 
 
-@pytest.mark.parametrize("name", ["ingest", "weight", "train"])
+@pytest.mark.parametrize("name", ["ingest", "weight", "train", "attach"])
 def test_help_lists_the_stages(name, capsys):
     text = help_of(name, capsys)
     assert "Stages:" in text
@@ -47,6 +47,8 @@ def test_help_lists_the_stages(name, capsys):
 def test_run_lists_the_whole_chain(capsys):
     text = help_of("run", capsys)
     for stage in CHAIN:
+        if stage.command == "attach":
+            continue  # it needs a table that only the person has
         assert re.search(rf"\b({stage.name}|{_TOLD.get(stage.name, stage.name)})\b", text), stage.name
 
 

@@ -44,6 +44,12 @@ COMMANDS = (
         _MAIN,
     ),
     Command("run", "webclean.cli.run", "The whole chain: ingest, weight, train, decide.", _AROUND),
+    Command(
+        "attach",
+        "webclean.cli.attach",
+        "Bring in columns made elsewhere: a CLIP score, a licence, a safety score.",
+        _AROUND,
+    ),
     Command("evaluate", "webclean.cli.evaluate", "Hold the decisions against a truth table.", _AROUND),
     Command(
         "explain",

@@ -21,7 +21,15 @@ _PARTS: Final = (
 
 def sections(found: dict[str, Any]) -> tuple[Section, ...]:
     """What `stages.explain.explain` found, one table below the other; what is not known is left out."""
-    shown = [_image(found), _copies(found), _text(found), _judges(found), _weights(found), _decisions(found)]
+    shown = [
+        _image(found),
+        _copies(found),
+        _attached(found),
+        _text(found),
+        _judges(found),
+        _weights(found),
+        _decisions(found),
+    ]
     return tuple(section for section in shown if section.rows)
 
 
@@ -68,6 +76,11 @@ def _copies(found: dict[str, Any]) -> Section:
     columns = (schema.SOURCE_KEY, schema.CATEGORY, schema.KIND, schema.DISTANCE, "is_keeper", schema.IMAGE_ID)
     rows = tuple(tuple(copy[name] for name in columns) for copy in found["copies"])
     return Section("Copies of it", ("image", "category", "kind", "bits", "keeper", "image_id"), rows)
+
+
+def _attached(found: dict[str, Any]) -> Section:
+    rows = [(name, column, value) for name, row in found["attached"].items() for column, value in row.items()]
+    return Section("Attached", ("name", "column", "value"), tuple(rows))
 
 
 def _text(found: dict[str, Any]) -> Section:

@@ -44,7 +44,7 @@ class Settings:
         values = dict(self.toml.get(kind.section(), {}))
         for field in dataclasses.fields(kind):
             given = self.flags.get(_parameter(kind, field))
-            if given is not None and field.metadata.get("flag") != "":
+            if given not in (None, []) and field.metadata.get("flag") != "":
                 values[field.name] = given
         values.update(fixed)
         return typing.cast(C, from_mapping(kind, values))
@@ -142,7 +142,7 @@ def _knob_parameters(kind: type[StageConfig]) -> Iterator[inspect.Parameter]:
         choices = field.metadata.get("choices")
         words = f" One of {', '.join(choices)}." if choices else ""
         text = f"{field.metadata['help']}{words}" + (f" [default: {shown}]" if shown else "")
-        base = _flag_type(hints[field.name])
+        base = list[str] if field.metadata.get("repeats") else _flag_type(hints[field.name])
         spelling = (f"{flag}/--no-{flag[2:]}",) if base is bool else (flag,)
         annotation = _option(base | None, *spelling, help=_plain(text), panel=kind.section())
         yield _keyword(name, annotation, None)

@@ -26,6 +26,7 @@ NO_GROUP = -1
 _EXCLUDED = f"{schema.REASON_POLICY}:excluded"
 _AGAINST = f"{schema.REASON_POLICY}:against"
 _FLAG = f"{schema.REASON_POLICY}:flag_"
+_REQUIRE = f"{schema.REASON_POLICY}:require_"
 _TARGET_PURITY = f"{schema.REASON_POLICY}:target-purity"
 _KEEP_FRACTION = f"{schema.REASON_POLICY}:keep-fraction"
 _MAX_PER_CATEGORY = f"{schema.REASON_POLICY}:max-per-category"
@@ -59,6 +60,8 @@ class Policy:
     """Drop copies of the images the crawl was compared against (the user's test set)."""
     drop_flags: tuple[str, ...] = ()
     """Drop images with one of these quality flags."""
+    require: tuple[str, ...] = ()
+    """What attached columns have to be, see `ops.requirements`."""
 
     def __post_init__(self) -> None:
         for name in ("threshold", "target_purity", "keep_fraction"):
@@ -192,12 +195,13 @@ def decide_keep(
     policy: Policy,
     flagged: Mapping[str, Bools] | None = None,
     excluded_N: Bools | None = None,
+    unmet: Sequence[tuple[str, Bools]] = (),
 ) -> Verdicts:
     """Keep or drop each image, with one reason each.
 
     The first of these that holds is the reason: `excluded`, `bad_file:<status>`, `policy:excluded`, `duplicate`,
-    `label_conflict`, `policy:against`, `policy:flag_<flag>`, `low_score` (under `policy.threshold`),
-    `policy:<name>`, `ok`.
+    `label_conflict`, `policy:against`, `policy:flag_<flag>`, `policy:require_<column>`,
+    `low_score` (under `policy.threshold`), `policy:<name>`, `ok`.
     Images with no evidence (NaN) fall under no threshold and no purity target.
 
     Args:
@@ -210,12 +214,14 @@ def decide_keep(
         policy: the rules.
         flagged: flag -> bool (N,), of each flag that the policy drops.
         excluded_N: bool (N,), images that somebody has asked to remove; not given: none.
+        unmet: column -> bool (N,), where it is not what a requirement of the policy asks for.
 
     Raises:
         ValueError: the lengths differ.
     """
     flagged = flagged or {}
     given = {} if excluded_N is None else {"excluded_N": excluded_N}
+    given |= {f"unmet {place}": where_N for place, (_, where_N) in enumerate(unmet)}
     num_images = _same_length(
         clean_score_N=clean_score_N,
         category_N=category_N,
@@ -243,6 +249,8 @@ def decide_keep(
         mark(against_N, _AGAINST)
     for name in policy.drop_flags:
         mark(flagged[name], f"{_FLAG}{name}")
+    for column, where_N in unmet:
+        mark(where_N, f"{_REQUIRE}{column}")
 
     # From here on only scores speak, so what they drop is what `min_per_category` may give back.
     eligible_N = reason_N == schema.REASON_OK

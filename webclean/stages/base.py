@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -272,7 +273,19 @@ def command_for(artefact: str, run: RunDir) -> str:
         return "webclean --help"
     if stage.command == "ingest":
         return f"webclean ingest SOURCE {run.url}"
+    if stage.command == "attach":
+        return _attaching(artefact, run)
     return f"webclean {stage.command} {run.url}{_round_flags(artefact, run)}{_decision_flags(artefact, run)}"
+
+
+def _attaching(artefact: str, run: RunDir) -> str:
+    """The command that attached these columns, with its flags."""
+    record = committed(run, artefact)
+    if record is None:
+        return f"webclean attach {run.url} TABLE"
+    config = record["config"]
+    words = ["webclean", "attach", run.url, config["table"], "--on", config["on"], "--name", config["name"]]
+    return shlex.join(words + (["--columns", ",".join(config["columns"])] if config["columns"] else []))
 
 
 def _decision_flags(artefact: str, run: RunDir) -> str:

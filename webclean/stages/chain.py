@@ -56,6 +56,7 @@ CHAIN = (
     Stage("ingest", "webclean.stages.ingest", "ingest", (), ("images", "categories")),
     Stage("dedup", "webclean.stages.dedup", "ingest", ("images",), ("duplicates",)),
     Stage("quality", "webclean.stages.quality", "ingest", ("images", "duplicates"), ("quality",)),
+    Stage("attach", "webclean.stages.attach", "attach", ("images",), ("attached/{name}",)),
     Stage("features", "webclean.stages.features", "weight", ("images",), ("features/{name}",)),
     Stage(
         "similarity",

@@ -12,6 +12,7 @@ from webclean.errors import ConfigError
 from webclean.io import tables
 from webclean.io.run_dir import RunDir
 from webclean.ops import policies
+from webclean.stages import attach
 from webclean.stages.base import committed, require, staleness
 
 _MANY: Final = 5  # images that an error names
@@ -52,12 +53,14 @@ def explain(run: RunDir, wanted: str) -> dict[str, Any]:
         "copies": copies,
         "against": against,
         "flags": _flags(run, place),
+        "attached": _attached(run, place),
         "text": _text(run, place, names),
         "rounds": _rounds(run, place, names),
         "models": _models(run, place, names),
         "decisions": _decisions(run, place, image, copies, against),
     }
     made = [schema.IMAGES, schema.DUPLICATES, schema.QUALITY, schema.TEXT]
+    made += [schema.attached_path(name) for name in found["attached"]]
     made += [schema.decisions_path(name) for name in found["decisions"]]
     found["stale"] = {
         name: reason
@@ -174,6 +177,17 @@ def _flags(run: RunDir, place: _Place) -> dict[str, bool] | None:
     if row is None or row[schema.FLAGS[0]] is None:
         return None
     return {name: row[name] for name in schema.FLAGS}
+
+
+def _attached(run: RunDir, place: _Place) -> dict[str, _Row]:
+    """What was attached under each name; a row of nulls where its table says nothing of the image."""
+    found = {}
+    for name in attach.names(run):
+        table = schema.attached_table(attach.columns_of(run, name))
+        row = _row(run, place, schema.attached_path(name), table)
+        if row is not None:
+            found[name] = _without(row)
+    return found
 
 
 def _text(run: RunDir, place: _Place, names: dict[int, str]) -> _Row | None:

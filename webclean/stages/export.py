@@ -32,7 +32,8 @@ from webclean.io.writers.layout import Layout
 from webclean.io.writers.table_files import EMBEDDED_COLUMN, EMBEDDED_TYPE, WRITERS, open_csv
 from webclean.ops import policies
 from webclean.ops.policies import Policy
-from webclean.stages import removal
+from webclean.stages import removal, requirements
+from webclean.stages.attached import AttachedColumns
 from webclean.stages.base import Context, Counts, require
 from webclean.stages.copies import CopyTable
 from webclean.stages.removal import Removals
@@ -118,7 +119,9 @@ def run(config: ExportConfig, context: Context, out: Path, *, force: bool = Fals
     if policy.drop_flags:
         require(source, schema.QUALITY, reader="export --drop-flag", force=force)
     removals = None if config.exclude is None else removal.find(config.exclude, context)
-    choice = _choose(config, policy, decided_by, source, categories, removals)
+    unmet = requirements.unmet(policy.require, context, force=force)
+    attached = AttachedColumns(context, config.with_attached, taken=TABLE_COLUMNS, force=force)
+    choice = _choose(config, policy, decided_by, source, categories, removals, unmet)
     if not choice.is_out_N.any():
         reasons = Counter(choice.reason_N.tolist()).most_common()
         raise ConfigError(
@@ -127,7 +130,7 @@ def run(config: ExportConfig, context: Context, out: Path, *, force: bool = Fals
             hint="choose a policy that keeps more, such as --threshold 0.3 or --keep-fraction 0.5",
         )
     with folder.replacing(out, overwrite=config.overwrite, beside=_read_folders(source)) as new:
-        writer = _Writer(config, how, context, categories, choice, new)
+        writer = _Writer(config, how, context, categories, choice, attached, new)
         sums = writer.write()
         counts = _counts(choice)
         by_category = _by_category(choice, categories)
@@ -186,6 +189,7 @@ def _policy(config: ExportConfig, decided_by: Policy) -> Policy:
             drop_duplicates=config.drop_duplicates,
             drop_against=config.drop_against,
             drop_flags=tuple(flag for flag in schema.FLAGS if flag in config.drop_flag),
+            require=config.require,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -209,6 +213,7 @@ def _choose(
     run: RunDir,
     categories: Categories,
     removals: Removals | None,
+    unmet: Sequence[tuple[str, NDArray[np.bool_]]],
 ) -> _Choice:
     """Who is exported: as decided where the policy is the decisions' own, else decided anew from their scores."""
     images = tables.read(
@@ -255,6 +260,7 @@ def _choose(
             policy,
             _flagged(run, policy, images.column(schema.IMAGE_ID)),
             excluded_N,
+            unmet,
         )
         keep_N, reason_N = verdicts.keep_N, verdicts.reason_N
     weight_N = policies.export_weights(decided_N, was_kept_N & ~changed_N, clean_score_N)
@@ -323,10 +329,12 @@ class _Writer:
         context: Context,
         categories: Categories,
         choice: _Choice,
+        attached: AttachedColumns,
         new: Path,
     ) -> None:
         self._config, self._how, self._context = config, how, context
         self._categories, self._choice, self._new = categories, choice, new
+        self._attached = attached
         self._kind = "csv" if config.to == "imagefolder" else config.to
         self.table_name = f"{TABLE_STEM}.{self._kind}"
         self.splits = self._find_splits()
@@ -347,6 +355,7 @@ class _Writer:
             write = stack.enter_context(WRITERS[self._kind](self._new / self.table_name, self._schema()))
             write_dropped = stack.enter_context(open_csv(self._new / DROPPED, _dropped_schema()))
             for start, images, decisions in self._parts():
+                brought = self._attached.take(images.column(schema.IMAGE_ID))
                 here = slice(start, start + images.num_rows)
                 write_dropped(self._dropped_rows(images, here))
                 is_out = self._choice.is_out_N[here]
@@ -362,7 +371,8 @@ class _Writer:
                     if place.listed is not None
                 }
                 data = self._load(chosen, problems) if self._config.embed else None
-                write(self._rows(chosen, decisions.filter(is_out), index_M, places, data))
+                extra = {name: column.filter(is_out) for name, column in brought.items()}
+                write(self._rows(chosen, decisions.filter(is_out), index_M, places, data, extra))
                 bar.advance(len(index_M))
         if problems:
             raise ArtifactInvalidError(
@@ -468,6 +478,7 @@ class _Writer:
         stored = {c.name: c.type for c in (*schema.IMAGES_TABLE.columns, *schema.DECISIONS_TABLE.columns)}
         own = {PATH: "string", SPLIT: "string", CRAWLED_CATEGORY: "string"}
         fields = [pa.field(name, tables.arrow_type((own | stored)[name])) for name in TABLE_COLUMNS]
+        fields += [pa.field(name, tables.arrow_type(kind)) for name, kind in self._attached.types.items()]
         if self._config.embed:
             fields.append(pa.field(EMBEDDED_COLUMN, EMBEDDED_TYPE))
         return pa.schema(fields)
@@ -479,6 +490,7 @@ class _Writer:
         index_M: NDArray[np.int64],
         places: list[_Place],
         data: list[bytes | None] | None,
+        extra: dict[str, Any],
     ) -> pa.Table:
         import pyarrow as pa
 
@@ -494,7 +506,7 @@ class _Writer:
             schema.REASON: choice.reason_N[index_M].tolist(),
             CRAWLED_CATEGORY: chosen.column(schema.CATEGORY),
             SPLIT: self._splits_of(chosen),
-        }
+        } | extra
         if data is not None:
             names = [place.name.rpartition("/")[2] for place in places]
             columns[EMBEDDED_COLUMN] = [{"bytes": d, "path": n} for d, n in zip(data, names, strict=True)]
