@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from webclean.stages.base import Bar
+
+
+_WATCHED_SECONDS: Final = 3.0  # of a loop before its speed is believed
+_LONG_SECONDS: Final = 60.0  # left; a shorter loop needs no words
 
 
 def note(text: str) -> None:
@@ -69,12 +74,56 @@ def _cell(value: Any) -> str:
     return _safe(str(value))
 
 
+class Estimate:
+    """Says once how long a loop is likely to take, when its first units tell how fast it is."""
+
+    def __init__(
+        self, *, total: int, unit: str, label: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._total, self._unit, self._label, self._clock = total, unit, label, clock
+        self._done, self._counted = 0, 0
+        self._started: float | None = None
+        self._is_said = False
+
+    def after(self, steps: int) -> str | None:
+        """The estimate as a sentence, at the first advance at which one can be given; not for a short loop.
+
+        The first advance is not timed: workers start in it, and what was done already is counted by it.
+        """
+        self._done += steps
+        now = self._clock()
+        if self._started is None:
+            self._started = now
+            return None
+        self._counted += steps
+        elapsed = now - self._started
+        if self._is_said or elapsed < _WATCHED_SECONDS or self._counted == 0:
+            return None
+        self._is_said = True
+        rate = self._counted / elapsed
+        left = (self._total - self._done) / rate
+        if left < _LONG_SECONDS:
+            return None
+        return (
+            f"{self._label}: {self._total - self._done:,} {self._unit} left at {rate:,.1f} a second,"
+            f" about {_duration(left)}"
+        )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100 * 60:
+        return f"{max(1, round(seconds / 60))} minutes" if seconds >= 90 else "a minute"
+    return f"{seconds / 3600:.1f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
 class _RichBar:
-    def __init__(self, progress: Progress, task: Any) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, progress: Progress, task: Any, estimate: Estimate) -> None:
+        self._progress, self._task, self._estimate = progress, task, estimate
 
     def advance(self, steps: int = 1) -> None:
         self._progress.advance(self._task, steps)
+        if (text := self._estimate.after(steps)) is not None and self._progress.console.is_terminal:
+            self._progress.console.print(text, markup=False, highlight=False)
 
     def describe(self, text: str) -> None:
         self._progress.update(self._task, extra=text)
@@ -82,7 +131,7 @@ class _RichBar:
 
 @contextmanager
 def progress(*, total: int, unit: str, label: str) -> Iterator[Bar]:
-    """A bar with count, rate and time left on stderr; silent when stderr is no terminal."""
+    """A bar with count, rate and time left on stderr, and a line on how long it will take; silent without a terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -113,4 +162,5 @@ def progress(*, total: int, unit: str, label: str) -> Iterator[Bar]:
         transient=True,
     )
     with bar:
-        yield _RichBar(bar, bar.add_task(label, total=total, extra=""))
+        estimate = Estimate(total=total, unit=unit, label=label)
+        yield _RichBar(bar, bar.add_task(label, total=total, extra=""), estimate)

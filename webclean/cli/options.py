@@ -34,6 +34,15 @@ class Settings:
     quiet: bool
     json: bool
     force: bool
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What the person asked for, by flag and by settings file, for the log."""
+        flags = {name: value for name, value in self.flags.items() if value not in (None, [])}
+        flags |= {"force": True} if self.force else {}
+        found = {"arguments": self.arguments, "flags": flags, "file": self.toml}
+        return {name: values for name, values in found.items() if values}
 
     def build(self, kind: type[C], **fixed: Any) -> C:
         """A stage's config; `fixed` values are what the command itself decides.
@@ -79,6 +88,7 @@ def configurable(*kinds: type[StageConfig]) -> Callable[[Callable[..., None]], C
                 quiet=values.pop("quiet"),
                 json=values.pop("json_output"),
                 force=values.pop("force"),
+                arguments=values,
             )
             for kind in (*kinds, GeneralConfig):
                 settings.build(kind)  # a value out of range is said now, not when its stage's turn comes
@@ -205,6 +215,7 @@ def writing(run_url: str, command: str, settings: Settings, source: str | None =
     from webclean.errors import ArtifactMissingError
     from webclean.io.lock import hold
     from webclean.io.run_dir import RunDir
+    from webclean.stages import log
     from webclean.stages.base import Context
 
     general = settings.build(GeneralConfig)
@@ -219,9 +230,17 @@ def writing(run_url: str, command: str, settings: Settings, source: str | None =
         )
     engine = make_engine(general)
     try:
-        with hold(run, f"webclean {command}", settings.note):
+        with (
+            hold(run, f"webclean {command}", settings.note),
+            log.command(run, command, given=settings.given, note=settings.note) as told,
+        ):
             yield Context(
-                run=run, engine=engine, seed=general.seed, progress=console.progress, note=settings.note
+                run=run,
+                engine=engine,
+                seed=general.seed,
+                progress=console.progress,
+                note=told.note,
+                log=told.stage,
             )
     finally:
         engine.close()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,7 @@ from webclean.config import StageConfig
 from webclean.engines.base import Engine
 from webclean.errors import ArtifactInvalidError, ArtifactMissingError, ArtifactStaleError
 from webclean.io.run_dir import RunDir
+from webclean.stages import log
 from webclean.stages.chain import Stage, writer_of
 
 if TYPE_CHECKING:  # brings pyarrow
@@ -98,7 +100,8 @@ class Context:
     `listing` is what the stage's `source_fingerprint` listed. `execute` sets it for the length of one `run`,
     so that what is worked on is what was fingerprinted, however the folder changes in between. A stage may put
     into `digests` that of an artefact it has replaced, where nothing differs that a later stage depends on.
-    `force` is that of `execute`: nothing that was made before is to be used.
+    `force` is that of `execute`: nothing that was made before is to be used. `log` takes lines for the run's log,
+    into which they go by themselves where it is not given.
     """
 
     run: RunDir
@@ -111,6 +114,7 @@ class Context:
     listing: Listing | None = None
     digests: dict[str, str] = field(default_factory=dict)
     force: bool = False
+    log: Callable[[str], None] | None = None
 
     def has(self, artefact: str) -> bool:
         """Whether an input may be read: an optional one is there and fresh; `execute` has looked."""
@@ -160,18 +164,19 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
             run.remove(f"{artefact}/{PENDING}")  # left where the commit was killed in its last step
         return Outcome(stage.name, True, Counts(**record["counts"]), record["result"], 0.0)
 
+    write_log = context.log or partial(log.append, run)
     context.force = force
-    check = getattr(module, "check", None)
-    if check is not None:
-        check(config, context)  # what can be refused is refused before anything that stands is touched
-    for artefact in outputs:
-        _prepare(run, artefact, fingerprint, outputs, keep_parts=not force)
-    started = time.time()
-    clock = time.perf_counter()
-    _log(run, f"{stage.name}: started, fingerprint {fingerprint[:12]}")
-    context.result, context.digests = {}, {}
     context.listing = source.listing
+    context.result, context.digests = {}, {}
     try:
+        check = getattr(module, "check", None)
+        if check is not None:
+            check(config, context)  # what can be refused is refused before anything that stands is touched
+        for artefact in outputs:
+            _prepare(run, artefact, fingerprint, outputs, keep_parts=not force)
+        started = time.time()
+        clock = time.perf_counter()
+        write_log(f"{stage.name}: started, fingerprint {fingerprint[:12]}")
         counts = module.run(config, context)
     finally:
         context.listing = None
@@ -196,7 +201,7 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
         run.write_json(f"{artefact}/{schema.RUN_JSON}", record)
     for artefact in outputs:
         run.remove(f"{artefact}/{PENDING}")
-    _log(run, f"{stage.name}: done in {seconds:.1f} s, {counts}")
+    write_log(f"{stage.name}: done in {seconds:.1f} s, {counts}")
     return Outcome(stage.name, False, counts, context.result, seconds)
 
 
@@ -415,7 +420,3 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "absent"
     return found
-
-
-def _log(run: RunDir, text: str) -> None:
-    run.append_text(schema.LOG_FILE, f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n")

@@ -32,7 +32,7 @@ from webclean.io.writers.layout import Layout
 from webclean.io.writers.table_files import EMBEDDED_COLUMN, EMBEDDED_TYPE, WRITERS, open_csv
 from webclean.ops import policies
 from webclean.ops.policies import Policy
-from webclean.stages import removal, requirements
+from webclean.stages import removal, requirements, space
 from webclean.stages.attached import AttachedColumns
 from webclean.stages.base import Context, Counts, require
 from webclean.stages.copies import CopyTable
@@ -129,6 +129,8 @@ def run(config: ExportConfig, context: Context, out: Path, *, force: bool = Fals
             context=", ".join(f"{n} {reason}" for reason, n in reasons),
             hint="choose a policy that keeps more, such as --threshold 0.3 or --keep-fraction 0.5",
         )
+    if how == "copy" or config.embed:
+        _require_room(choice, context, out, force=force)
     with folder.replacing(out, overwrite=config.overwrite, beside=_read_folders(source)) as new:
         writer = _Writer(config, how, context, categories, choice, attached, new)
         sums = writer.write()
@@ -160,6 +162,21 @@ def run(config: ExportConfig, context: Context, out: Path, *, force: bool = Fals
         }  # fmt: skip
         _seal(new, manifest, sums)
     return Exported(out, counts, by_category, choice.num_relabelled)
+
+
+def _require_room(choice: _Choice, context: Context, out: Path, *, force: bool) -> None:
+    """Refuse a copy of the images that the disk of OUT cannot hold."""
+    sizes = tables.read(context.run, schema.IMAGES, schema.IMAGES_TABLE, (schema.NBYTES,)).column(0)
+    nbytes_N = np.nan_to_num(floats(sizes))
+    num = int(choice.is_out_N.sum())
+    context.force = force
+    space.require_at(
+        out,
+        int(nbytes_N[choice.is_out_N].sum()),
+        f"copies of {num:,} images",
+        context,
+        next_step="name an OUT on another disk, or link them: --images hardlink",
+    )
 
 
 def _read_folders(run: RunDir) -> tuple[Path, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from webclean import schema
 from webclean.config import FeaturesConfig
 from webclean.io import tables
-from webclean.stages import aside, known_features
+from webclean.stages import aside, known_features, space
 from webclean.stages.base import Context, Counts, committed
 from webclean.stages.known_features import NOT_KNOWN, KnownFeatures
 from webclean.stages.rows import not_usable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TASK_IMAGES = 64  # images of one task: whole batches, and a step of the progress bar every second or two
 NO_FEATURES = "none"
+_VALUE_BYTES = 4  # float32, which no packing makes smaller
 
 
 def source_fingerprint(config: FeaturesConfig) -> str:
@@ -95,6 +96,8 @@ def _write(config: FeaturesConfig, context: Context, spec: Any, advance: Any) ->
         flip=config.flip,
         precision=config.precision,
     )
+    num = sum(len(image_ids) for image_ids, _ in _usable_parts(context))
+    space.require(context, num * dim * _VALUE_BYTES, f"features of {num:,} images, {dim} numbers each,")
     known = _known(config, context, dim)
     pending = []
     for index, (image_ids, locations) in enumerate(_usable_parts(context)):

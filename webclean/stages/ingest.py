@@ -20,7 +20,7 @@ from webclean.errors import ArtifactInvalidError, ImagesNotFoundError, TooManyBa
 from webclean.io import exclusions, scan
 from webclean.io.decode import Inspection, Limits
 from webclean.io.scan import Known
-from webclean.stages import removal, retry
+from webclean.stages import removal, retry, space
 from webclean.stages.base import Context, Counts, Source
 
 if TYPE_CHECKING:  # heavy: only the parent process needs them
@@ -51,7 +51,14 @@ def source_fingerprint(config: IngestConfig) -> Source:
 
 
 def check(config: IngestConfig, context: Context) -> None:
-    """Set the rows aside that a retry or an update takes over, before the stage replaces them."""
+    """Ask for room, and set the rows aside that a retry or an update takes over, before the stage replaces them.
+
+    Raises:
+        StorageFullError: the disk has no room for `images`.
+    """
+    assert context.listing is not None, "execute hands over what source_fingerprint listed"
+    num = context.listing.rows.num_rows
+    space.require(context, num * space.IMAGES_ROW, f"the rows of {num:,} images")
     if config.retry_failed or config.update:
         retry.set_aside(context.run)
 

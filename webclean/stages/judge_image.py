@@ -10,6 +10,7 @@ from webclean.config import JudgeImageConfig
 from webclean.errors import ConfigError
 from webclean.io import tables
 from webclean.ops.heads import cross_fit, log_softmax, logistic, ridge, standardise
+from webclean.stages import space
 from webclean.stages.base import Context, Counts, committed
 from webclean.stages.judged import Usable, fit_weights, read_features, read_usable
 from webclean.stages.predictions import write_predictions
@@ -97,6 +98,8 @@ def _from_scratch(
     ):
         ok = zip(part.column(schema.URI).to_pylist(), part.column(schema.STATUS).to_pylist(), strict=True)
         uris.extend(uri for uri, status in ok if status == schema.STATUS_OK)
+    nbytes = len(uris) * config.folds_side**2 * 3
+    space.require(context, nbytes, f"the pixels of {len(uris):,} images", in_scratch=True)
     with context.progress(total=len(uris), unit="images", label="pixels") as bar:
         squares = square_cache(
             context.run,

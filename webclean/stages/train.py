@@ -23,6 +23,7 @@ from webclean.errors import ImagesNotFoundError
 from webclean.io import tables
 from webclean.ops import boxes, folds
 from webclean.ops.roi_weights import select_rois, slot_scores
+from webclean.stages import space
 from webclean.stages.base import Context, Counts
 from webclean.stages.copies import CopyTable
 from webclean.stages.predictions import prediction_columns
@@ -167,6 +168,8 @@ def _inputs(plan: Recipe, context: Context, crawl: _Crawl) -> _Inputs:
         dim = min(plan.config.roi_dim, backbones.build(plan.spec, pretrained=False).map_dim)
         # One GPU is filled by one process; many would only share it.
         engine = InlineEngine() if device.type == "cuda" else context.engine
+        per_image = len(plan.rois_R4) * dim * 2  # half floats
+        space.require(context, num * per_image, f"region features of {num:,} images", in_scratch=True)
         with context.progress(total=num, unit="images", label="region features") as bar:
             cache = roi_cache(
                 context.run, crawl.image_ids, crawl.locations, spec=plan.spec, side=plan.side,
@@ -174,6 +177,7 @@ def _inputs(plan: Recipe, context: Context, crawl: _Crawl) -> _Inputs:
             )  # fmt: skip
         return _Inputs(CachedRows(cache.features_NRE, device), dim, cache.reducer)
     backbone = backbones.build(plan.spec)
+    space.require(context, num * plan.side**2 * 3, f"the pixels of {num:,} images", in_scratch=True)
     with context.progress(total=num, unit="images", label="decode") as bar:
         squares_NSSC = pixels.square_cache(
             context.run, crawl.image_ids, crawl.locations, side=plan.side,
