@@ -76,7 +76,7 @@ def test_every_stage_reads_only_what_stands_above_it():
             if "{previous}" in name or (stage.name, name) == ("judge-model", "models/{model}/predictions"):
                 continue  # the round before
             shape = name.replace("{features}", "{name}").replace("{prototype_features}", "{name}")
-            shape = shape.replace("{model}", "{name}")
+            shape = shape.replace("{model}", "{name}").replace("{attached}", "{name}")
             assert shape in written, f"{stage.name} reads {artefact}, which nothing above it writes"
         if stage.name != "judge-model":  # it stands in for judge-image, in rounds where it is asked for
             assert not written & set(stage.writes), f"{stage.name} writes what another stage writes"

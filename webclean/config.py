@@ -900,6 +900,7 @@ class WeightConfig(StageConfig):
 
 
 EVIDENCES = ("image", "judge", "neighbors", "topic", "rank", "text", "mass", "text-judge", "somnet")
+_ATTACHED = "attached:"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -915,9 +916,10 @@ class DecideConfig(StageConfig):
     round: int = knob(1, "Round whose judges are used.", ge=1, flag="")
     evidence: tuple[str, ...] = knob(
         (),
-        "What may take part, by comma; none given: all there is. image = judge, neighbors, topic;"
+        "What may take part, by comma; none given: all there is but what is attached. One of "
+        + ", ".join(EVIDENCES)
+        + ", or attached:NAME.COLUMN, a column of numbers that `attach` brought in. image = judge, neighbors, topic;"
         " text = mass, text-judge.",
-        choices=EVIDENCES,
     )
     model: str = knob(
         "somnet", "Trained model whose score takes part.", flag="score-model", names_artefact=True
@@ -940,5 +942,27 @@ class DecideConfig(StageConfig):
 
     def __post_init__(self) -> None:
         StageConfig.__post_init__(self)
+        for word in self.evidence:
+            name, _, column = word.removeprefix(_ATTACHED).rpartition(".")
+            if word not in EVIDENCES and not (word.startswith(_ATTACHED) and name and column):
+                raise ConfigError(
+                    f"[decide] evidence must be one of {', '.join(EVIDENCES)}, or {_ATTACHED}NAME.COLUMN; got {word!r}"
+                )
         if not self.name:
-            object.__setattr__(self, "name", "-".join(self.evidence) or "default")
+            name = "-".join(self.evidence).replace(":", "-").replace("/", "-").replace("\\", "-")
+            object.__setattr__(self, "name", name or "default")
+
+    @property
+    def attached_evidence(self) -> tuple[tuple[str, str], ...]:
+        """Name and column of each evidence that was attached; a name may hold dots, a column not."""
+        found = (
+            word.removeprefix(_ATTACHED).rpartition(".")
+            for word in self.evidence
+            if word.startswith(_ATTACHED)
+        )
+        return tuple((name, column) for name, _, column in found)
+
+    @property
+    def attached(self) -> tuple[str, ...]:
+        """Names of what is attached that takes part."""
+        return tuple(dict.fromkeys(name for name, _ in self.attached_evidence))

@@ -187,3 +187,21 @@ def test_the_order_of_images_does_not_matter_when_folds_move_along(world):
         world.label_N[order], fold_N[order], C, neighbor_weight=0.5, topic_middle=-4.0,
     )  # fmt: skip
     np.testing.assert_allclose(b.clean_N, a.clean_N[order], atol=1e-9)
+
+
+def test_what_is_brought_in_helps_where_it_knows_something_and_adds_nothing_where_not(world):
+    rng = np.random.default_rng(3)
+    judge_NC = reference.judged(world, C, sure=2.0, spread=1.5)
+    right_N = ~world.wrong_N
+    alone = scored(world.label_N, evidence(judge_NC=judge_NC))
+    known_N = 10.0 * right_N + 5.0 * rng.normal(size=N)  # on any scale
+    known_N[::7] = np.nan
+    told = scored(world.label_N, evidence(judge_NC=judge_NC, further={"clip.score": known_N}))
+    assert reference.auroc(told.clean_N, right_N) > reference.auroc(alone.clean_N, right_N) + 0.01
+    assert told.told["clip.score"]["gain"] > 0
+    assert told.told["clip.score"]["slope"] > 0
+    turned = scored(world.label_N, evidence(judge_NC=judge_NC, further={"clip.score": -3.0 * known_N}))
+    np.testing.assert_allclose(turned.clean_N, told.clean_N, atol=1e-6)
+    nothing_N = np.full(N, 4.0)
+    mute = scored(world.label_N, evidence(judge_NC=judge_NC, further={"clip.score": nothing_N}))
+    np.testing.assert_allclose(mute.clean_N, alone.clean_N)

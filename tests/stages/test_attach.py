@@ -15,7 +15,7 @@ from exported_run import Row, picture, write_run
 
 from webclean import load_manifest, schema
 from webclean.cli.app import main
-from webclean.config import AttachConfig
+from webclean.config import AttachConfig, DecideConfig
 from webclean.engines.local import InlineEngine
 from webclean.errors import ColumnMissingError, DataError
 from webclean.io import tables
@@ -320,3 +320,26 @@ def test_explain_shows_them(scored, capsys):
 
 def test_default_names():
     assert attach.default_name("s3://bucket/scores/clip.v2.parquet") == "clip.v2"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "code", "message"),
+    [
+        ("image,attached:clip.licence", 2, "its cells are text"),
+        ("attached:clip.clop", 3, "no attached column 'clip.clop'"),
+        ("attached:clip", 2, "or attached:NAME.COLUMN; got 'attached:clip'"),
+        ("attached:.x", 2, "got 'attached:.x'"),
+    ],
+)
+def test_evidence_that_is_none_is_refused_before_anything_runs(scored, capsys, evidence, code, message):
+    assert main(["weight", scored.url, "--evidence", evidence, "--workers", "0"]) == code
+    assert message in capsys.readouterr().err
+    assert not scored.exists("features")
+
+
+def test_what_decisions_read_and_are_called():
+    config = DecideConfig(evidence=("image", "attached:clip.v2.score", "attached:clip.v2.other"))
+    assert config.name == "image-attached-clip.v2.score-attached-clip.v2.other"
+    assert BY_NAME["decide"].inputs(config)["attached/clip.v2"] is True
+    assert config.attached_evidence == (("clip.v2", "score"), ("clip.v2", "other"))
+    assert not [name for name in BY_NAME["decide"].inputs(DecideConfig()) if name.startswith("attached")]

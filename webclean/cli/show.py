@@ -127,7 +127,10 @@ def decisions(outcome: Outcome, run: str, config: DecideConfig) -> None:
         worth = (
             "main view" if gain is None else ("adds nothing" if gain <= 0 else f"{gain:.4f} nats an image")
         )
-        rows.append((name, worth, _learnt(name, facts)))
+        said = _learnt(name, facts)
+        if name == "side" and config.attached:
+            said = said.replace("rank and text", "rank, text and what is attached")
+        rows.append((name, worth, said))
     if rows:
         console.print_table(
             "Evidence, its worth learnt from the crawl", ("evidence", "worth", "what it says"), rows

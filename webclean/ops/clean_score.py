@@ -12,7 +12,8 @@ Shapes: N usable images, C categories.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,8 @@ class Evidence:
     rank_percentile_N: Floats
     text_mass_N: Floats
     somnet_N: Floats
+    further: Mapping[str, Floats] = field(default_factory=dict)
+    """Numbers that a person brought in, by name; taken for a view of their own, as rank and text are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +141,10 @@ def combine(
     if main_view == "image" and np.isfinite(text_N).any():
         p_text_judge_N = alone("text-judge", text_N)
         side.append(text_N)
+    for name, x_N in evidence.further.items():
+        if np.isfinite(x_N).any():
+            alone(name, x_N)
+            side.append(x_N)
     side_odds_N = np.zeros(num)
     if side:
         trust = _trusted(side, p_right_N, known_N, fold_N)

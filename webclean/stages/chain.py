@@ -1,6 +1,6 @@
 """The chain on one screen: every stage, what it reads and what it writes. Imports nothing heavy.
 
-A name in braces is a field of the stage's config; `{previous}` is the round before, and an input
+A name in braces is a field of the stage's config, one artefact for each where it has several values; `{previous}` is the round before, and an input
 that names it drops out of the first round. `?` marks an input that is used where it is there.
 """
 
@@ -27,29 +27,31 @@ class Stage:
         """Artefact -> whether it is required, for this config."""
         found: dict[str, bool] = {}
         for template in self.reads:
-            path = _fill(template.rstrip("?"), config)
-            if path is not None:
+            for path in _filled(template.rstrip("?"), config):
                 found[path] = not template.endswith("?")
         return found
 
     def outputs(self, config: Any) -> tuple[str, ...]:
         """Artefacts written, for this config."""
-        paths = tuple(_fill(template, config) for template in self.writes)
-        return tuple(path for path in paths if path is not None)
+        return tuple(path for template in self.writes for path in _filled(template, config))
 
 
-def _fill(template: str, config: Any) -> str | None:
+def _filled(template: str, config: Any) -> list[str]:
+    """The paths that a template stands for: none where a field is not set, one for each value of a field of many."""
     values: dict[str, Any] = {}
     for _, field, _, _ in string.Formatter().parse(template):
         if field == "previous":
             if config.round <= 1:
-                return None
+                return []
             values[field] = config.round - 1
         elif field is not None:
             values[field] = getattr(config, field)
             if values[field] is None:
-                return None
-    return template.format(**values)
+                return []
+    many = next((field for field, value in values.items() if isinstance(value, tuple)), None)
+    if many is None:
+        return [template.format(**values)]
+    return [template.format(**values | {many: value}) for value in values[many]]
 
 
 CHAIN = (
@@ -154,6 +156,7 @@ CHAIN = (
             "weights/r{round}/stage1?",
             "weights/r{round}/stage2?",
             "models/{model}/predictions?",
+            "attached/{attached}",
         ),
         ("decisions/{name}",),
         draws=True,

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from webclean import schema
 from webclean.config import DecideConfig
+from webclean.errors import ConfigError
 from webclean.io import tables
 from webclean.ops import policies
 from webclean.ops.clean_score import Evidence, Score, combine
+from webclean.stages import attach
 from webclean.stages.base import Context, Counts
 from webclean.stages.copies import CopyTable
 from webclean.stages.judged import Usable, read_usable
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
 _GROUPS = {"image": ("judge", "neighbors", "topic"), "text": ("mass", "text-judge")}
 _FOLDS = 5
 _FEW = 200  # 90 images of the sample crawl, 27 % of them wrong, were estimated at .00 and .04; 250 at .17
+
+
+def check(config: DecideConfig, context: Context) -> None:
+    """Refuse evidence that is not there, before the decisions that stand are touched."""
+    refuse_evidence(config, context)
 
 
 def run(config: DecideConfig, context: Context) -> Counts:
@@ -55,6 +62,23 @@ def run(config: DecideConfig, context: Context) -> Counts:
     counts = _write(config, context, usable, score, categories)
     context.result |= _told(score, usable, categories)
     return counts
+
+
+def refuse_evidence(config: DecideConfig, context: Context) -> None:
+    """Refuse what is attached as evidence and is not there, or is no column of numbers.
+
+    Raises:
+        ColumnMissingError, ArtifactStaleError: as `attach.locate`.
+        ConfigError: its cells are no numbers.
+    """
+    for name, column in config.attached_evidence:
+        wanted = f"{name}.{column}"
+        _, _, kind = attach.locate(context.run, wanted, reader="--evidence", force=context.force)
+        if kind == "string":
+            raise ConfigError(
+                f"--evidence attached:{wanted}: its cells are text, and an evidence is a number",
+                hint="use it in a policy: export --require",
+            )
 
 
 def _wanted(config: DecideConfig) -> set[str]:
@@ -117,7 +141,17 @@ def _gather(config: DecideConfig, context: Context, usable: Usable, wanted: set[
         rank_percentile_N=rank_N,
         text_mass_N=mass_N,
         somnet_N=somnet_N,
+        further={
+            f"{name}.{column}": _attached(context, usable, name, column)
+            for name, column in config.attached_evidence
+        },
     )
+
+
+def _attached(context: Context, usable: Usable, name: str, column: str) -> NDArray[np.float64]:
+    """A column of numbers that was attached, at the usable images."""
+    artefact, columns = schema.attached_path(name), attach.columns_of(context.run, name)
+    return _of_usable(context, usable, artefact, schema.attached_table(columns), column)
 
 
 def _known(judgement: Judgement | None) -> NDArray[np.float64] | None:

@@ -78,7 +78,10 @@ def weight(settings: Builder, context: Context, *, force: bool = False, decide: 
         ConfigError: `judge` is no known one, or the model's predictions are in sample.
         ArtifactMissingError: the model has not been trained.
     """
+    from webclean.stages import decide as decide_stage
     from webclean.stages import judge_model
+
+    decide_stage.refuse_evidence(settings.build(DecideConfig), context)  # now, not when its turn comes
 
     def step(name: str, config: StageConfig) -> Outcome:
         outcome = execute(BY_NAME[name], config, context, force=force)
