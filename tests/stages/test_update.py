@@ -216,6 +216,10 @@ def test_images_that_moved_are_hashed_and_what_was_made_of_them_stays(tmp_path, 
     assert committed(moved.run, schema.IMAGES)["digest"] == digest
     assert staleness(moved.run, schema.QUALITY) is None
     assert run(tmp_path, tmp_path / "elsewhere")[1].decoded == []  # it is where it is now
+    os.utime(tmp_path / "elsewhere/dog/0.jpg")
+    touched, engine, told = run(tmp_path, tmp_path / "elsewhere", update=True)
+    assert (engine.hashed, told) == (["0.jpg"], numbers(unchanged=6))
+    assert committed(touched.run, schema.IMAGES)["digest"] == digest  # still
 
 
 def test_a_move_with_one_other_file_is_no_move(tmp_path, crawl):

@@ -69,6 +69,7 @@ def run(config: FeaturesConfig, context: Context) -> Counts:
         "label_free": True,
     }
     if not spec.has_weights:
+        aside.forget(context.run, known_features.FOLDER)
         context.note("features: none, so images are judged by small networks trained on this crawl alone")
         return Counts(total=statuses.num_rows, forwarded=0, dropped=left_out | {"no_weights": usable})
     with context.progress(total=usable, unit="images", label="features") as bar:

@@ -83,8 +83,8 @@ def run(config: IngestConfig, context: Context) -> Counts:
         "skipped": dict(sorted(listing.found.skipped.items())),
         "categories": categories,
     }
-    if config.update:
-        _tell_update(context)
+    if config.update or config.retry_failed:
+        _compare(config, context)
     if excluded is not None:
         context.result["exclude"] = removal.tell(excluded, context)
     total = listing.rows.num_rows
@@ -113,14 +113,16 @@ def _tell(listing: Listing, config: IngestConfig, context: Context) -> None:
         context.note(f"the category map names what the crawl does not have: {', '.join(listing.unknown)}")
 
 
-def _tell_update(context: Context) -> None:
-    """Say what differs from the ingest before; where nothing but the place does, all that was made of it stands."""
+def _compare(config: IngestConfig, context: Context) -> None:
+    """Say what differs from the ingest before; where nothing but places does, all that was made of it stands."""
     found, digest = retry.compare(context)
-    context.note(f"update: {found.words()}")
-    context.result["update"] = found.numbers()
-    if found.is_move and digest is not None:
+    if config.update:
+        context.note(f"update: {found.words()}")
+        context.result["update"] = found.numbers()
+    if found.is_same and digest is not None:
         context.digests[schema.IMAGES] = digest
-        context.note("all images are the same ones in another place: what was made from them stays valid")
+        if found.moved:
+            context.note("all images are the same ones in another place: what was made from them stays valid")
 
 
 def _write_images(

@@ -18,6 +18,9 @@ from webclean.errors import WebcleanError
 from webclean.io.run_dir import RunDir
 
 _SECRET: Final = re.compile(r"(?<=://)[^/@\s]+(?=@)")  # user:password@ of a URL
+_SECRET_FIELD: Final = re.compile(
+    r"([?&][^=&\s\"]*(?:token|sig|credential|secret|password|key)[^=&\s\"]*=)[^&\s\"]+", re.IGNORECASE
+)
 _ENDS: Final = str.maketrans(
     {"\n": "\\n", "\r": "\\r", "\x85": "\\x85", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 )
@@ -33,7 +36,8 @@ def append(run: RunDir, text: str) -> None:
 
 
 def _line(text: str) -> str:
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {_SECRET.sub('***', text).translate(_ENDS)}\n"
+    safe = _SECRET_FIELD.sub(r"\1***", _SECRET.sub("***", text))
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {safe.translate(_ENDS)}\n"
 
 
 class CommandLog:

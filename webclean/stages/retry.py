@@ -199,9 +199,9 @@ class Survey:
     gone: int = 0
 
     @property
-    def is_move(self) -> bool:
-        """Whether all images are the same ones in another place."""
-        return self.moved > 0 and self.new == self.changed == self.described == self.gone == 0
+    def is_same(self) -> bool:
+        """Whether nothing but places differs, so that what was made from the images stands."""
+        return self.new == self.changed == self.described == self.gone == 0
 
     def words(self) -> str:
         """The numbers as a sentence."""
