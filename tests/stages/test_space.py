@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from exported_run import Row, picture, write_run
@@ -19,7 +18,7 @@ from webclean.stages.base import Context, committed
 
 def has_free(monkeypatch: pytest.MonkeyPatch, nbytes: int) -> None:
     """The disk cannot be filled here: what it says of itself is set."""
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=nbytes))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: (10**12, 0, nbytes))
 
 
 @pytest.mark.parametrize(("free", "is_enough"), [(20_000_000 + 1_100, True), (20_000_000 + 1_099, False)])
@@ -82,3 +81,8 @@ def test_export_asks_for_room_for_copies_only(tmp_path, monkeypatch, capsys):
     assert "copies of 2 images need about" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert main([*args, "--images", "hardlink"]) == 0
+
+
+def test_a_file_system_that_does_not_tell_its_size_is_not_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: (0, 0, 0))
+    space.require(Context(RunDir(str(tmp_path)), InlineEngine()), 10**9, "things")

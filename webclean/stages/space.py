@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Final
@@ -40,9 +41,9 @@ def require_at(place: Path, nbytes: int, what: str, context: Context, *, next_st
     Raises:
         StorageFullError: less is free.
     """
-    there = next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(there).free
-    if nbytes * _MARGIN + _LEAST <= free:
+    there = next(folder for folder in (place.absolute(), *place.absolute().parents) if os.path.exists(folder))
+    total, _, free = shutil.disk_usage(there)
+    if total == 0 or nbytes * _MARGIN + _LEAST <= free:  # some file systems do not tell their size
         return
     told = f"{what} need about {_size(nbytes)}, and {_size(free)} are free"
     if context.force:
