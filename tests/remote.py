@@ -66,6 +66,23 @@ def parquet(folder: Path) -> None:
         pq.write_table(table, folder / f"data/train-0000{shard}-of-00002.parquet", row_group_size=2)
 
 
+def saved(folder: Path) -> None:
+    """What `DatasetDict.save_to_disk` writes: Arrow streams, a folder for each split."""
+    import pyarrow as pa
+
+    _write(folder / "dataset_dict.json", b'{"splits": ["train", "test"]}')
+    for split, rows in (("train", ROWS[::2]), ("test", ROWS[1::2])):
+        table = pa.table({
+            "image": [{"bytes": picture(*row), "path": f"{row[1]}.png"} for row in rows],
+            "label": [row[0] for row in rows],
+        })  # fmt: skip
+        name = "data-00000-of-00001.arrow"
+        with pa.ipc.new_stream(_made(folder / split) / name, table.schema) as writer:
+            writer.write_table(table, max_chunksize=2)
+        state = {"_data_files": [{"filename": name}], "_split": split}
+        _write(folder / split / "state.json", json.dumps(state).encode())
+
+
 def tars(folder: Path) -> None:
     """WebDataset shards."""
     for shard in range(2):

@@ -11,7 +11,7 @@ import pytest
 import remote
 
 from webclean.config import IngestConfig
-from webclean.errors import ArtifactInvalidError, ConfigError, DataError, ImagesNotFoundError
+from webclean.errors import ArtifactInvalidError, DataError, ImagesNotFoundError
 from webclean.io.readers import places, uris
 from webclean.io.readers.listing import Listing, fingerprint, list_source
 
@@ -154,18 +154,38 @@ def test_a_manifest_here_may_speak_of_images_elsewhere(tmp_path, memory):
     assert all(uris.is_remote(row["uri"]) for row in there.records.to_pylist())
 
 
-def test_what_is_read_only_here_is_said(tmp_path, memory):
+@pytest.mark.parametrize("where", ["store", "web"])
+def test_what_save_to_disk_wrote_is_read_elsewhere_too(tmp_path, memory, where):
+    remote.saved(tmp_path / "crawl")
+    shard = "train/data-00000-of-00001.arrow"
+    _upload(memory, tmp_path / "crawl", "crawl")
+    with remote.serve(tmp_path) as address:
+        there = "memory://crawl" if where == "store" else f"{address}/crawl"
+        here = _list(tmp_path / "crawl")
+        assert _rows(_list(there)) == _rows(here)
+        assert [row["bytes"] for row in _rows(here)].count("missing") == 0
+        assert _rows(_list(f"{there}/{shard}")) == _rows(_list(tmp_path / "crawl" / shard))
+
+
+def test_a_torn_arrow_file_elsewhere_is_told_as_one_here(tmp_path, memory):
+    remote.saved(tmp_path / "crawl")
+    torn = tmp_path / "crawl/test/data-00000-of-00001.arrow"
+    torn.write_bytes(torn.read_bytes()[:-400])
+    (tmp_path / "crawl/train/data-00000-of-00001.arrow").write_bytes(b"")
+    _upload(memory, tmp_path / "crawl", "crawl")
+    assert _rows(_list("memory://crawl")) == _rows(_list(tmp_path / "crawl"))
+
+
+def test_what_is_not_there_is_said(memory):
     memory.pipe_file("/saved/dataset_dict.json", b'{"splits": ["train"]}')
-    with pytest.raises(ConfigError, match="local disks only"):
-        _list("memory://saved")
-    with pytest.raises(ConfigError, match="local disks only"):
-        _list("memory://saved/train/data-00000-of-00001.arrow")
     with pytest.raises(ImagesNotFoundError, match="not of the format webvision"):
         _list("memory://saved", format="webvision")
     with pytest.raises(DataError, match=r"there is no memory://gone\.csv"):
         _list("memory://gone.csv")
     with pytest.raises(DataError, match=r"there is no memory://gone\.tar"):
         _list("memory://gone.tar")
+    with pytest.raises(DataError, match=r"there is no memory://gone\.arrow"):
+        _list("memory://gone.arrow")
 
 
 def test_compressed_tars_say_how_to_decompress_them(tmp_path, memory):

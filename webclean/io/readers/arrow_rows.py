@@ -1,14 +1,21 @@
-"""Rows of Arrow files, as Hugging Face's `datasets` saves them: opened by memory map, each row within reach."""
+"""Rows of Arrow files, as Hugging Face's `datasets` saves them: opened by memory map, each row within reach.
+
+A file in a store is copied to the temp folder and mapped there; the copy goes with the map.
+"""
 
 from __future__ import annotations
 
 import bisect
+import contextlib
 import errno
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from webclean.errors import ArtifactInvalidError, ColumnMissingError
+from webclean.errors import ArtifactInvalidError, ColumnMissingError, DataError
 
 if TYPE_CHECKING:  # a worker that reads plain files starts without it
     import pyarrow as pa
@@ -30,10 +37,11 @@ class ArrowFile:
     """
 
     def __init__(self, path: str) -> None:
-        """Find the batches of a local file.
+        """Find the batches of a file: a path, or a URL.
 
         Raises:
             ArtifactInvalidError: it is no Arrow file, or ends before its schema does.
+            DataError: a store does not have it, or refuses.
             OSError: it cannot be opened.
         """
         import pyarrow as pa
@@ -41,9 +49,10 @@ class ArrowFile:
         self.batches: list[pa.RecordBatch] = []
         self.starts = [0]
         self.problem: str | None = None
-        if os.path.getsize(path) == 0:  # an empty file cannot be mapped
-            raise ArtifactInvalidError("the file is empty", context=path)
-        source = pa.memory_map(path)
+        with _here(path) as local:
+            if os.path.getsize(local) == 0:  # an empty file cannot be mapped
+                raise ArtifactInvalidError("the file is empty", context=path)
+            source = pa.memory_map(local)
         try:
             if source.read_at(len(_FILE_MAGIC), 0) == _FILE_MAGIC:
                 self._read_file(source)
@@ -80,6 +89,21 @@ class ArrowFile:
     def _add(self, batch: pa.RecordBatch) -> None:
         self.batches.append(batch)
         self.starts.append(self.starts[-1] + batch.num_rows)
+
+
+@contextlib.contextmanager
+def _here(place: str) -> Iterator[str]:
+    """The path of a file; of a remote one of a copy, whose name is gone afterwards and which lives as long as it is mapped."""
+    from webclean.io.readers import places, uris
+
+    if not uris.is_remote(place):
+        yield place
+        return
+    with tempfile.NamedTemporaryFile(suffix=ENDING) as copy:
+        with places.fetch(place) as file:
+            shutil.copyfileobj(file, copy)
+        copy.flush()
+        yield copy.name
 
 
 def bytes_of(column: pa.Array) -> pa.Array:
@@ -124,7 +148,7 @@ def _images(path: str, column: str | None) -> _Images:
 
 
 def read_row(path: str, row: int, column: str | None) -> bytes:
-    """The image bytes of a row (0-based) of a local Arrow file; `column` where several hold bytes.
+    """The image bytes of a row (0-based) of an Arrow file, a path or URL; `column` where several hold bytes.
 
     Raises:
         FileNotFoundError: there is no such row, or it has no bytes.
@@ -133,5 +157,7 @@ def read_row(path: str, row: int, column: str | None) -> bytes:
     """
     try:
         return _images(path, column).read(row)
-    except ArtifactInvalidError as error:
+    except ColumnMissingError:
+        raise
+    except DataError as error:  # the file is no Arrow file, or its store does not have it
         raise OSError(errno.EIO, error.message) from error

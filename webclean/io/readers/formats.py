@@ -30,6 +30,7 @@ from webclean.io.readers.records import Found, Record
 
 AUTO: Final = "auto"
 _FOLDER: Final = "folder"
+_HUGGING_FACE: Final = "huggingface"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ FORMATS: Final = (
         archive=(zipped.ENDING,),
     ),
     Format(
-        "huggingface",
+        _HUGGING_FACE,
         "a folder that save_to_disk of datasets wrote, one of its *.arrow files, or a folder of Parquet"
         " files with images, and no image files",
         huggingface.find,
@@ -180,11 +181,8 @@ def _remote(source: str, name: str) -> tuple[Format, str]:
     """A file by its ending, which no server has to list, else what the listing of a folder shows."""
     forms = {form.name: form for form in FORMATS}
     lower = source.lower()
-    if lower.endswith(ARROW):
-        raise ConfigError(
-            f"{source}: Arrow files are read from local disks only, by memory map",
-            hint="copy the folder here, or save it as Parquet, which is read where it lies",
-        )
+    if name in (AUTO, _HUGGING_FACE) and lower.endswith(ARROW):
+        return forms[_HUGGING_FACE], source
     if name in (AUTO, *manifest.KINDS) and (kind := manifest.kind_of(source)):
         return forms[kind if name == AUTO else name], source
     for form in FORMATS:

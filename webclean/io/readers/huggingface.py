@@ -1,4 +1,4 @@
-"""Hugging Face data sets: what `save_to_disk` wrote on this machine, or a folder of Parquet shards."""
+"""Hugging Face data sets: what `save_to_disk` wrote, or a folder of Parquet shards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from webclean.config import IngestConfig
-from webclean.errors import ArtifactInvalidError, ConfigError
+from webclean.errors import ArtifactInvalidError
 from webclean.io.readers import columns, folder, manifest, places, splits, uris
 from webclean.io.readers.arrow_rows import ENDING as ARROW
 from webclean.io.readers.records import SPLIT, Found, Record
@@ -124,7 +124,7 @@ def _keep_inside(shards: list[_Shard], path: str, config: IngestConfig) -> None:
 
 
 def _shards(path: str, found: Found) -> Iterator[_Shard]:
-    if os.path.isfile(path):
+    if os.path.isfile(path) or (uris.is_remote(path) and path.lower().endswith(ARROW)):
         yield _Shard(path, uris.text_of_path(os.path.basename(path)), splits.of_path(os.path.basename(path)))
     elif _is_saved(path):
         yield from _saved_shards(path, found)
@@ -135,29 +135,25 @@ def _shards(path: str, found: Found) -> Iterator[_Shard]:
 # ---------------------------------------------------------------- save_to_disk
 def _is_saved(path: str) -> bool:
     names = places.names(path)
-    is_saved = _DICT in names or (
+    return _DICT in names or (
         (_STATE in names or _INFO in names) and any(name.lower().endswith(ARROW) for name in names)
     )
-    if is_saved and uris.is_remote(path):
-        raise ConfigError(
-            f"{path}: what save_to_disk wrote is read from local disks only, by memory map",
-            hint="copy the folder here, or save it as Parquet, which is read where it lies",
-        )
-    return is_saved
 
 
 def _saved_shards(path: str, found: Found) -> Iterator[_Shard]:
-    if not os.path.exists(os.path.join(path, _DICT)):
+    if not places.has_file(path, _DICT):
         yield from _saved_split(path, "", None, found)
         return
-    named = _json(os.path.join(path, _DICT)).get("splits")
-    there = (entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
+    named = _json(places.join(path, _DICT)).get("splits")
+    there = {
+        entry.name for entry in places.entries(path) if entry.is_folder and not entry.name.startswith(".")
+    }
     for split in sorted({*there, *(name for name in _texts(named) if _is_name(name))}):
-        if os.path.isdir(os.path.join(path, split)):
-            yield from _saved_split(os.path.join(path, split), f"{uris.text_of_path(split)}/", split, found)
+        if places.has_folder(path, split):
+            yield from _saved_split(places.join(path, split), f"{uris.text_of_path(split)}/", split, found)
         else:
             yield _Shard(
-                os.path.join(path, split),
+                places.join(path, split),
                 split,
                 split,
                 "missing",
@@ -167,8 +163,8 @@ def _saved_shards(path: str, found: Found) -> Iterator[_Shard]:
 
 def _saved_split(path: str, prefix: str, split: str | None, found: Found) -> Iterator[_Shard]:
     """The shards that state.json names, or every Arrow file where there is none."""
-    there = sorted(name for name in os.listdir(path) if name.lower().endswith(ARROW))
-    state = _json(os.path.join(path, _STATE))
+    there = [name for name in places.names(path) if name.lower().endswith(ARROW)]
+    state = _json(places.join(path, _STATE))
     files = state.get("_data_files")
     named = [
         name
@@ -179,10 +175,9 @@ def _saved_split(path: str, prefix: str, split: str | None, found: Found) -> Ite
     ]
     own = state.get("_split")
     for name in named or [name for name in there if not name.startswith(_CACHES)]:
-        full = os.path.join(path, name)
-        shard = _Shard(full, prefix + uris.text_of_path(name), split)
+        shard = _Shard(places.join(path, name), prefix + uris.text_of_path(name), split)
         shard.split = split or (own if isinstance(own, str) else splits.of_file(name))
-        if not os.path.isfile(full):
+        if not places.has_file(path, name):
             shard.status, shard.error = "missing", f"{_STATE} names this file, and it is not there"
         yield shard
     others = len(set(there) - set(named)) if named else sum(name.startswith(_CACHES) for name in there)
@@ -193,7 +188,7 @@ def _saved_split(path: str, prefix: str, split: str | None, found: Found) -> Ite
 def _json(path: str) -> dict[str, Any]:
     """A JSON object; empty where the file is missing or something else, since the tables say as much."""
     try:
-        value = json.loads(uris.read_file(path))
+        value = json.loads(places.read(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

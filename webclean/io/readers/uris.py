@@ -342,6 +342,7 @@ def _rows(file_uri: str, column: str | None) -> _Rows:
 
 def _row_bytes(file_uri: str, row: int, column: str | None) -> bytes:
     if file_uri.lower().endswith(arrow_rows.ENDING):
-        return arrow_rows.read_row(os.fsdecode(_raw_path(file_uri)), row, column)
+        place = file_uri if is_remote(file_uri) else os.fsdecode(_raw_path(file_uri))
+        return arrow_rows.read_row(place, row, column)
     with _one_reader:
         return _rows(file_uri, column).read(row)
