@@ -114,9 +114,7 @@ def ingest(source: Path, run: Path, rows: int) -> Measured:
     command = [sys.executable, "-c", WEBCLEAN, "ingest", str(source), str(run), "--workers", "2", "--json"]
     started = time.perf_counter()
     with (run.parent / "said.txt").open("w+") as said:
-        process = subprocess.Popen(
-            command, stdout=said, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
         main_bytes = worker_bytes = 0
         while process.poll() is None:
             main_bytes = max(main_bytes, high_water(process.pid))

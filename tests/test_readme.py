@@ -60,7 +60,7 @@ def webclean(words: list[str], folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `my-crawl`, a part of the sample crawl, and its `truth.csv`."""
+    """A folder with `my-crawl`, a part of the sample crawl, its `truth.csv`, and some `scores.csv`."""
     folder = tmp_path_factory.mktemp("readme")
     crawl = folder / "my-crawl"
     (crawl / "images").mkdir(parents=True)
@@ -79,6 +79,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    scores = "".join(f"{row['path']},0.{number}\n" for number, row in enumerate(rows, 10))
+    (folder / "scores.csv").write_text(f"path,clip_score\n{scores}", encoding="utf-8")
     (folder / "my-run").mkdir()
     (folder / "my-run" / "webclean.toml").write_text(SMALL, encoding="utf-8")
     return folder
