@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 from webclean.io.decode import Inspection, Limits, inspect_each
 from webclean.io.readers import uris
@@ -83,11 +83,19 @@ def _content(
 
 def is_inside(path: str, root: str) -> bool:
     """Whether a path, its links followed, lies in a folder that is given by its real path."""
+    folder, name = os.path.split(path)
     try:
-        real = os.path.realpath(path)
+        is_plain = name not in ("", os.curdir, os.pardir) and not os.path.islink(path)
+        real = os.path.join(_real_folder(folder), name) if is_plain else os.path.realpath(path)
     except (OSError, ValueError):
         return True  # reading it says what is wrong
     return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
+
+
+@lru_cache(maxsize=1024)
+def _real_folder(path: str) -> str:
+    """A folder's path, links followed: asked once, since each of its parts has to be looked at."""
+    return os.path.realpath(path)
 
 
 def _read(uri: str, max_bytes: int) -> bytes:
