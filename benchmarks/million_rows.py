@@ -1,6 +1,6 @@
 """Ingest of a million tiny images in tars: rate, and memory at a quarter of the rows and at all of them.
 
-    python benchmarks/million_rows.py --work DIR [--rows 1000000] [--out benchmarks/results/million_rows.md]
+    python benchmarks/million_rows.py --work DIR [--rows 1000000] [--radius 8] [--out benchmarks/results/million_rows.md]
 
 The images are drawn from a seed: 24 x 24 pixels, PNG, half of them a texture on a slope of colours, half blocks of colour; one in
 fifty has the bytes of an earlier one. 10,000 lie in each WebDataset tar, with a JSON of rank and title each. Both runs are the command
@@ -104,14 +104,26 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def ingest(source: Path, run: Path, rows: int) -> Measured:
+def ingest(source: Path, run: Path, rows: int, radius: int) -> Measured:
     """Ingest, watched.
 
     Raises:
         SystemExit: it failed.
     """
     shutil.rmtree(run, ignore_errors=True)
-    command = [sys.executable, "-c", WEBCLEAN, "ingest", str(source), str(run), "--workers", "2", "--json"]
+    command = [
+        sys.executable,
+        "-c",
+        WEBCLEAN,
+        "ingest",
+        str(source),
+        str(run),
+        "--workers",
+        "2",
+        "--json",
+        "--radius",
+        str(radius),
+    ]
     started = time.perf_counter()
     with (run.parent / "said.txt").open("w+") as said:
         process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
@@ -141,6 +153,9 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, required=True, help="folder for the tars, kept, and the runs")
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument(
+        "--radius", type=int, default=8, help="of the search for copies; ingest's default is 12"
+    )
     parser.add_argument("--out", type=Path)
     parser.add_argument(
         "--machine", default=f"{os.cpu_count()} cores", help="what to write about the machine"
@@ -154,7 +169,7 @@ def main() -> None:
             write_shard(tars, shard, min(SHARD_ROWS, rows - shard * SHARD_ROWS))
             if not shard % 10:
                 print(f"{rows} rows: tar {shard} is written", file=sys.stderr)
-        found.append(ingest(tars, options.work / "run", rows))
+        found.append(ingest(tars, options.work / "run", rows, options.radius))
         print(found[-1], file=sys.stderr)
     few, many = found
     more = many.rows - few.rows
@@ -164,7 +179,7 @@ def main() -> None:
         "",
         f"{datetime.date.today()}, {options.machine}, load {os.getloadavg()[0]:.1f} at the end.",
         "",
-        f"    python benchmarks/{Path(__file__).name} --work DIR --rows {options.rows}",
+        f"    python benchmarks/{Path(__file__).name} --work DIR --rows {options.rows} --radius {options.radius}",
         "",
         f"| rows | rows/s | {' | '.join(f'{name}, s' for name in names)} | peak of the command | of a worker |",
         "|---" * (4 + len(names)) + "|",
