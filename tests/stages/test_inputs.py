@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +46,8 @@ def manifest(tmp_path):
         rows.append((f"{i:02d}.png", name, i // 2 + 1, f"a {name} square, view {'abcdefgh'[i // 2]}"))
     with (tmp_path / "manifest.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
+    scores = "".join(f"{i:02d}.png,{i / IMAGES}\n" for i in range(IMAGES))
+    (tmp_path / "scores.csv").write_text(f"path,score\n{scores}")
     return str(tmp_path / "manifest.csv")
 
 
@@ -57,6 +60,8 @@ def plan(manifest, weights):
     }  # fmt: skip
     yield "ingest", config.IngestConfig(source=manifest)
     yield "dedup", config.DedupConfig()
+    yield "quality", config.QualityConfig()
+    yield "attach", config.AttachConfig(table=str(Path(manifest).with_name("scores.csv")), name="scores")
     yield "features", config.FeaturesConfig(backbone="mobilenet_v3_small", weights=weights)
     yield "similarity", config.SimilarityConfig(wordnet="none")
     yield "text", config.TextConfig(wordnet="none")
@@ -74,6 +79,7 @@ def plan(manifest, weights):
             yield "stage2", config.Stage2Config()
     yield "train", config.TrainConfig(**small)
     yield "judge-model", config.JudgeModelConfig(model="somnet")
+    yield "decide", config.DecideConfig(weight_by="stages", evidence=("image", "attached:scores.score"))
     yield "decide", config.DecideConfig(weight_by="stages")
 
 
