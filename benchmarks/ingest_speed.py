@@ -87,7 +87,10 @@ DATA_DOCTOR = """
 import sys
 from data_doctor.cli import main
 sys.argv = ["data-doctor", "scan", sys.argv[1]]
-sys.exit(0 if main() in (0, 1) else 2)
+try:
+    main()
+except SystemExit as found:  # 1: it has something to report
+    sys.exit(0 if found.code in (0, 1) else 2)
 """
 WEBCLEAN = "from webclean.cli.app import main; main()"
 
