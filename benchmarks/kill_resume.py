@@ -227,7 +227,7 @@ def stage_hit(log: str) -> str:
     for line in log.splitlines():
         _, _, text = line.partition(" ")
         name, separator, event = text.partition(": ")
-        if not separator:
+        if not separator or " " in name:  # a command's own line: NAME [PID]
             continue
         if event.startswith("started"):
             last = name
@@ -338,7 +338,8 @@ def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
 
 def stage_seconds(run: Path, log: str) -> dict[str, float]:
     """Seconds of every stage that the unbroken command ran, by the clocks of its commit marks."""
-    ran = [line.split(" ", 1)[1].partition(": ")[0] for line in log.splitlines() if ": started" in line]
+    lines = [line.split(" ", 1)[1].partition(": ")[0] for line in log.splitlines() if ": started" in line]
+    ran = [name for name in lines if " " not in name]  # not a command's own line: NAME [PID]
     seconds = dict.fromkeys(ran, 0.0)
     for path in _files(run):
         if path.name == RUN_JSON:

@@ -88,6 +88,7 @@ def test_the_stage_is_read_from_the_log(kill_resume: ModuleType) -> None:
     assert kill_resume.stage_hit("") == "start-up"
     assert kill_resume.stage_hit(log) == "dedup"
     assert kill_resume.stage_hit(log.split("T dedup")[0]) == "after ingest"
+    assert kill_resume.stage_hit("T ingest [77]: started, {}\n") == "start-up"  # the command's own line
 
 
 def test_clocks_and_logs_are_not_compared(kill_resume: ModuleType, tmp_path: Path) -> None:
