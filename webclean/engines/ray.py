@@ -72,21 +72,19 @@ class RayEngine:
         shared = ray.put(function)
         waiting: deque[tuple[int, Any]] = deque()
         source = enumerate(items)
-        try:
-            while True:
-                limit = _UNDER_WAY * self.num_workers
-                while len(waiting) < limit and (entry := next(source, None)) is not None:
-                    index, item = entry
-                    waiting.append((index, task.remote(shared, item)))
-                if not waiting:
-                    return
-                index, reference = waiting[0]
-                result = self._take(index, reference, yield_crashes)
-                waiting.popleft()
-                yield result
-        finally:
-            for _, reference in waiting:
-                ray.cancel(reference, force=True)
+        # What is under way when the caller stops is left to end by itself: a task that is cancelled in the moment in
+        # which it ends brings down the driver (seen with Ray 2.60: "Tried to complete task that was not pending").
+        while True:
+            limit = _UNDER_WAY * self.num_workers
+            while len(waiting) < limit and (entry := next(source, None)) is not None:
+                index, item = entry
+                waiting.append((index, task.remote(shared, item)))
+            if not waiting:
+                return
+            index, reference = waiting[0]
+            result = self._take(index, reference, yield_crashes)
+            waiting.popleft()
+            yield result
 
     def _take(self, index: int, reference: Any, yield_crashes: bool) -> Any:
         errors = self._ray.exceptions
