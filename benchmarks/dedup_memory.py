@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hamming_search import peak
+from memory import peak_bytes
 
 from webclean import schema
 from webclean.config import DedupConfig
@@ -125,7 +125,7 @@ def measured(run: RunDir, radius: int) -> dict[str, float]:
         "rows": tables.num_rows(run, schema.DUPLICATES),
         "seconds": time.perf_counter() - start,
         "processor": time.process_time(),
-        "mebibytes": peak(),
+        "mebibytes": peak_bytes() / 2**20,
     }
 
 

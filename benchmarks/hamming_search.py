@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from memory import peak_bytes
 from numpy.typing import NDArray
 
 from webclean import schema
@@ -110,7 +111,7 @@ def search(way: str, hash_N: NDArray[np.uint64], radius: int) -> dict[str, float
     """Search, counting; `sum` is the same for the same pairs in any order."""
     import faiss
 
-    before, start, processor = peak(), time.perf_counter(), time.process_time()
+    before, start, processor = peak_bytes(), time.perf_counter(), time.process_time()
     pairs = total = 0
     if way == "faiss":
         octets = hash_N.view(np.uint8).reshape(-1, 8)
@@ -134,7 +135,7 @@ def search(way: str, hash_N: NDArray[np.uint64], radius: int) -> dict[str, float
         "sum": total,
         "seconds": time.perf_counter() - start,
         "processor": time.process_time() - processor,
-        "mebibytes": peak() - before + hash_N.nbytes / 2**20,
+        "mebibytes": (peak_bytes() - before + hash_N.nbytes) / 2**20,
     }
 
 
@@ -142,12 +143,6 @@ def checksum(a: NDArray[np.int64], b: NDArray[np.int64], distance: NDArray[np.in
     """A number that another pair, or another distance, would change."""
     mixed = (a * 1_000_003 + b) * 67 + distance
     return int((mixed * mixed % 1_000_000_007).sum())
-
-
-def peak() -> float:
-    """Most memory that this process has held so far, MiB."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from memory import peak_bytes
+
 WORDS = [
     "red",
     "fox",
@@ -95,12 +97,11 @@ def measure(source: str) -> None:
     clocks.append((time.perf_counter(), time.process_time()))
     listing.fingerprint(found, None)
     clocks.append((time.perf_counter(), time.process_time()))
-    status = Path("/proc/self/status").read_text()
-    peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    peak = peak_bytes()
     listed, printed = ([b - a for a, b in zip(*pair, strict=True)] for pair in pairwise(clocks))
     print(
         json.dumps(
-            {"rows": found.rows.num_rows, "list": listed, "fingerprint": printed, "peak": int(peak) / 1024}
+            {"rows": found.rows.num_rows, "list": listed, "fingerprint": printed, "peak": peak / 2**20}
         )
     )
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from memory import peak_bytes
 from PIL import Image
 
 SHARD_ROWS = 10_000
@@ -83,15 +84,6 @@ class Measured:
     stages: dict[str, float]
 
 
-def high_water(pid: int) -> int:
-    """The kernel's peak of a process's resident memory, bytes; 0 where it is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0)
-
-
 def children(pid: int) -> list[int]:
     """Processes that a process has started."""
     try:
@@ -129,8 +121,8 @@ def ingest(source: Path, run: Path, rows: int, radius: int) -> Measured:
         process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
         main_bytes = worker_bytes = 0
         while process.poll() is None:
-            main_bytes = max(main_bytes, high_water(process.pid))
-            worker_bytes = max([worker_bytes, *(high_water(child) for child in children(process.pid))])
+            main_bytes = max(main_bytes, peak_bytes(process.pid))
+            worker_bytes = max([worker_bytes, *(peak_bytes(child) for child in children(process.pid))])
             time.sleep(0.2)
         seconds = time.perf_counter() - started
         if process.returncode:

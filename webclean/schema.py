@@ -24,6 +24,7 @@ TEXT: Final = "text"
 PREDICTIONS: Final = "predictions"  # predictions/<judge>-r<k>
 WEIGHTS: Final = "weights"  # weights/r<k>/stage1, weights/r<k>/stage2
 MODELS: Final = "models"  # models/<name>
+ROIS: Final = "rois"  # models/<name>/rois
 DECISIONS: Final = "decisions"  # decisions/<name>
 FOLDERS: Final = (
     IMAGES, CATEGORIES, DUPLICATES, QUALITY, ATTACHED, FEATURES, SENSES, CATEGORY_SIMILARITY, CATEGORY_NEIGHBORS, TEXT,
@@ -67,6 +68,11 @@ def decisions_path(name: str) -> str:
 def model_path(name: str) -> str:
     """Folder of one trained model."""
     return f"{MODELS}/{name}"
+
+
+def model_rois_path(name: str) -> str:
+    """The regions that one trained model looked at."""
+    return f"{MODELS}/{name}/{ROIS}"
 
 
 def model_predictions_path(name: str) -> str:
@@ -454,7 +460,7 @@ MODEL_PREDICTIONS_TABLE: Final = Table(
 )
 
 ROIS_TABLE: Final = Table(
-    "rois",
+    ROIS,
     (
         Column(IMAGE_ID, "string"),
         Column(ROI, "int32"),  # 0 is the whole image

@@ -101,7 +101,9 @@ def test_image_id_follows_content_and_key(tmp_path, crawl):
     assert by_key["dog/empty.jpg"].startswith("0" * 16 + "-")
 
 
-def test_same_bytes_for_any_number_of_workers_and_after_a_kill(tmp_path, crawl, monkeypatch):
+def test_same_bytes_for_any_number_of_workers_and_after_a_kill(
+    tmp_path, crawl, monkeypatch, killed_at_second_part
+):
     monkeypatch.setattr(tables, "PART_ROWS", 2)
     monkeypatch.setattr(ingest, "_TASK_ROWS", 1)
     first = _context(tmp_path, "a")
@@ -113,18 +115,8 @@ def test_same_bytes_for_any_number_of_workers_and_after_a_kill(tmp_path, crawl, 
     assert _bytes_of(first) == _bytes_of(second)
 
     third = _context(tmp_path, "c")
-    real, calls = tables.write_part, []
-
-    def dies_at_the_second_part(*args: object) -> None:
-        calls.append(args[2])
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        real(*args)
-
-    monkeypatch.setattr(tables, "write_part", dies_at_the_second_part)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at_second_part():
         _ingest(third, crawl)
-    monkeypatch.setattr(tables, "write_part", real)
     opened: list[str] = []
     real_read = scan.uris.read_bytes
     monkeypatch.setattr(scan.uris, "read_bytes", lambda uri, **k: opened.append(uri) or real_read(uri, **k))

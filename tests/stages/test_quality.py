@@ -150,7 +150,7 @@ def test_no_flag_at_all_is_said(tmp_path, capsys):
     assert "No image has a quality flag." in capsys.readouterr().out
 
 
-def test_a_killed_stage_goes_on_with_the_same_bytes(crawl, tmp_path, monkeypatch):
+def test_a_killed_stage_goes_on_with_the_same_bytes(crawl, tmp_path, monkeypatch, killed_at_second_part):
     monkeypatch.setattr(tables, "PART_ROWS", 4)
 
     def run(name: str) -> Context:
@@ -162,18 +162,8 @@ def test_a_killed_stage_goes_on_with_the_same_bytes(crawl, tmp_path, monkeypatch
 
     whole, killed = run("whole"), run("killed")
     done = execute(BY_NAME["quality"], QualityConfig(), whole)
-    real, written = tables.write_part, []
-
-    def dies_at_the_second_part(*args: object) -> None:
-        written.append(args[2])
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        real(*args)
-
-    monkeypatch.setattr(tables, "write_part", dies_at_the_second_part)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at_second_part():
         execute(BY_NAME["quality"], QualityConfig(), killed)
-    monkeypatch.setattr(tables, "write_part", real)
     again = execute(BY_NAME["quality"], QualityConfig(), killed)
     assert again.result == done.result
     for name in tables.part_names(whole.run, schema.QUALITY):

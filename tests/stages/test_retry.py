@@ -123,23 +123,13 @@ def test_files_that_changed_since_or_came_are_read_too(tmp_path, crawl):
     assert contents(again) == contents(run(tmp_path, crawl, "fresh")[0])
 
 
-def test_a_killed_retry_goes_on(tmp_path, crawl, monkeypatch):
+def test_a_killed_retry_goes_on(tmp_path, crawl, monkeypatch, killed_at_second_part):
     monkeypatch.setattr(tables, "PART_ROWS", 2)
     monkeypatch.setattr(ingest, "_TASK_ROWS", 1)
     run(tmp_path, crawl, killer="5.jpg")
     (crawl / "0.jpg").write_bytes(picture(0))
-    real, written = tables.write_part, []
-
-    def dies_at_the_second_part(*args: object) -> None:
-        written.append(args[2])
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        real(*args)
-
-    monkeypatch.setattr(tables, "write_part", dies_at_the_second_part)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at_second_part():
         run(tmp_path, crawl, retry_failed=True)
-    monkeypatch.setattr(tables, "write_part", real)
     again, read, _ = run(tmp_path, crawl, retry_failed=True)
     assert read == ["5.jpg"]  # the first part, with 0.jpg, stands
     assert contents(again) == contents(run(tmp_path, crawl, "fresh")[0])

@@ -153,23 +153,13 @@ def test_a_link_that_points_elsewhere_is_seen(tmp_path, crawl):
     assert contents(updated) == contents(run(tmp_path, crawl, "fresh", allow_outside=True)[0])
 
 
-def test_a_killed_update_goes_on(tmp_path, crawl, monkeypatch):
+def test_a_killed_update_goes_on(tmp_path, crawl, monkeypatch, killed_at_second_part):
     monkeypatch.setattr(tables, "PART_ROWS", 2)
     run(tmp_path, crawl)
     (crawl / "cat/0.jpg").write_bytes(picture(7))
     (crawl / "dog/4.jpg").unlink()
-    real, written = tables.write_part, []
-
-    def dies_at_the_second_part(*args: object) -> None:
-        written.append(args[2])
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        real(*args)
-
-    monkeypatch.setattr(tables, "write_part", dies_at_the_second_part)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at_second_part():
         run(tmp_path, crawl, update=True)
-    monkeypatch.setattr(tables, "write_part", real)
     updated, engine, told = run(tmp_path, crawl, update=True)
     assert engine.decoded == []  # the first part, with 0.jpg, stands
     assert told == numbers(new=1, gone=1, unchanged=5)

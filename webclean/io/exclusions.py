@@ -15,6 +15,7 @@ from webclean import schema
 from webclean.errors import ColumnMissingError
 from webclean.io import row_tables
 from webclean.io.checksums import stream_sha256
+from webclean.io.readers.records import path_of_repeat
 
 WHAT: Final = "the list of --exclude"
 _COLUMNS: Final = (
@@ -24,7 +25,6 @@ _COLUMNS: Final = (
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 _IMAGE_ID: Final = re.compile(r"([0-9a-f]{16})-[0-9a-f]{16}")
 _NO_CONTENT: Final = "0" * 16
-_AGAIN: Final = re.compile(r"\?\d+$")  # ingest's mark of a path that is listed again
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ class Exclusions:
         self, key: str, uri: str, file_name: str, page_url: str | None, extra: str | None
     ) -> int | None:
         known = self.by_name.get(key, self.by_name.get(uri))
-        if known is None and (again := _AGAIN.search(key)) and not file_name.endswith(again[0]):
-            known = self.by_name.get(key[: again.start()])
+        if known is None and (path := path_of_repeat(key, file_name)) is not None:
+            known = self.by_name.get(path)
         if known is not None or not self.has_urls:
             return known
         return next((self.by_name[url] for url in _urls(page_url, extra) if url in self.by_name), None)

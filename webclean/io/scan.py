@@ -52,12 +52,13 @@ def _contents(
 
 def _reads(locations: Sequence[str], max_bytes: int) -> list[Callable[[], bytes]]:
     """How the bytes of each are got; what lies in a store is on its way already, all at once."""
+    read = partial(uris.read_guarded, max_bytes=max_bytes)
     waiting: dict[str, Future[bytes]] = {}
     remote = {uri for uri in locations if uris.is_remote(uri)}
     if remote:
         with ThreadPoolExecutor(len(remote)) as pool:
-            waiting = {uri: pool.submit(_read, uri, max_bytes) for uri in remote}
-    return [waiting[uri].result if uri in waiting else partial(_read, uri, max_bytes) for uri in locations]
+            waiting = {uri: pool.submit(read, uri) for uri in remote}
+    return [waiting[uri].result if uri in waiting else partial(read, uri) for uri in locations]
 
 
 def _content(
@@ -96,14 +97,3 @@ def is_inside(path: str, root: str) -> bool:
 def _real_folder(path: str) -> str:
     """A folder's path, links followed: asked once, since each of its parts has to be looked at."""
     return os.path.realpath(path)
-
-
-def _read(uri: str, max_bytes: int) -> bytes:
-    if not uris.is_remote(uri):
-        return uris.read_bytes(uri, max_bytes=max_bytes)
-    try:
-        return uris.read_bytes(uri, max_bytes=max_bytes)
-    except OSError:
-        raise
-    except Exception as error:  # each remote filesystem has its own family of errors
-        raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error

@@ -1,7 +1,9 @@
 """Simple measures of one picture, and what they say against it: flags by stated thresholds.
 
-N images, S side of the small colour copy. All measures are computed on a small grey copy of the upright image (`io.decode.COPY_SIDE` pixels on the longer
-side, never enlarged), so they say nothing about detail finer than that copy.
+All measures are computed on a small grey copy of the upright image (`io.decode.COPY_SIDE` pixels on the longer side, never enlarged), so
+they say nothing about detail finer than that copy.
+
+Letters: N images, S side of the small colour copy.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from webclean.config import AttachConfig
 from webclean.errors import ColumnMissingError, DataError
 from webclean.io import row_store, row_tables, tables
 from webclean.io.checksums import stream_sha256
+from webclean.io.readers.records import path_of_repeat
 from webclean.io.row_store import RowStore
 from webclean.io.run_dir import RunDir
 from webclean.stages.base import Context, Counts, committed, require
@@ -27,7 +28,6 @@ COLUMNS: Final = "columns"
 _WHAT: Final = "the table to attach"
 _NO_ROW: Final = "no_row"
 _NAMED: Final = 5  # rows and keys that a message names
-_AGAIN: Final = re.compile(r"\?\d+$")  # ingest's mark of a path that is listed again
 
 
 def source_fingerprint(config: AttachConfig) -> str:
@@ -221,9 +221,8 @@ def _keys(part: pa.Table, on: str) -> Iterator[tuple[str, ...]]:
     if on in (PATH, schema.SOURCE_KEY):
         names = (part.column(name).to_pylist() for name in (schema.SOURCE_KEY, schema.FILE_NAME))
         for key, file_name in zip(*names, strict=True):
-            again = _AGAIN.search(key)
-            is_again = again is not None and not file_name.endswith(again[0])
-            yield (key, key[: again.start()]) if again is not None and is_again else (key,)
+            path = path_of_repeat(key, file_name)
+            yield (key,) if path is None else (key, path)
         return
     if on in schema.IMAGES_TABLE.column_names:
         for value in part.column(on).to_pylist():

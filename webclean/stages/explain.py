@@ -16,7 +16,6 @@ from webclean.stages import attach
 from webclean.stages.base import committed, require, staleness
 
 _MANY: Final = 5  # images that an error names
-_ROIS: Final = "rois"
 _UNSHOWN: Final = (schema.TINY,)  # pixels
 _Row = dict[str, Any]
 
@@ -230,8 +229,8 @@ def _models(run: RunDir, place: _Place, names: dict[int, str]) -> dict[str, _Row
     for name in run.folders(schema.MODELS):
         row = _row(run, place, schema.model_predictions_path(name), schema.MODEL_PREDICTIONS_TABLE)
         if row is not None:
-            rois = _rows(run, place, f"{schema.model_path(name)}/{_ROIS}", schema.ROIS_TABLE)
-            found[name] = _predicted(row, names) | {_ROIS: [_without(roi) for roi in rois]}
+            rois = _rows(run, place, schema.model_rois_path(name), schema.ROIS_TABLE)
+            found[name] = _predicted(row, names) | {schema.ROIS: [_without(roi) for roi in rois]}
     return found
 
 

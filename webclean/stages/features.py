@@ -73,12 +73,12 @@ def run(config: FeaturesConfig, context: Context) -> Counts:
         context.note("features: none, so images are judged by small networks trained on this crawl alone")
         return Counts(total=statuses.num_rows, forwarded=0, dropped=left_out | {"no_weights": usable})
     with context.progress(total=usable, unit="images", label="features") as bar:
-        context.result["dim"] = _write(config, context, spec, bar.advance)
+        context.result["dim"] = _write(config, context, spec, usable, bar.advance)
     aside.forget(context.run, known_features.FOLDER)
     return Counts(total=statuses.num_rows, forwarded=usable, dropped=left_out)
 
 
-def _write(config: FeaturesConfig, context: Context, spec: Any, advance: Any) -> int:
+def _write(config: FeaturesConfig, context: Context, spec: Any, usable: int, advance: Any) -> int:
     """Compute and write the parts that are not there yet; returns the length of a vector."""
     from webclean.engines.local import InlineEngine
     from webclean.nn import backbones, features
@@ -97,8 +97,7 @@ def _write(config: FeaturesConfig, context: Context, spec: Any, advance: Any) ->
         flip=config.flip,
         precision=config.precision,
     )
-    num = sum(len(image_ids) for image_ids, _ in _usable_parts(context))
-    space.require(context, num * dim * _VALUE_BYTES, f"features of {num:,} images, {dim} numbers each,")
+    space.require(context, usable * dim * _VALUE_BYTES, f"features of {usable:,} images, {dim} numbers each,")
     known = _known(config, context, dim)
     pending = []
     for index, (image_ids, locations) in enumerate(_usable_parts(context)):

@@ -1,6 +1,8 @@
-"""Vectors of the feature set before, for images whose content is the same."""
+"""Vectors of the feature set before, for images whose content is the same.
 
-# M images before, D dims
+Letters: N images asked for, M images before, D numbers of a vector.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -35,6 +37,7 @@ class KnownFeatures:
     """Where the vector of each content is, 16 bytes an image; vectors are read part by part."""
 
     def __init__(self, aside: Aside, dim: int) -> None:
+        self._dim = dim
         self._table = schema.features_table(dim)
         self._aside = aside
         contents: list[NDArray[np.uint64]] = []
@@ -62,8 +65,7 @@ class KnownFeatures:
             self._part(int(part))[place - self._starts[part]]
             for part, place in zip(part_N, place_N, strict=True)
         ]
-        dim = int(self._table.columns[1].type.rpartition(",")[2].rstrip(">"))
-        return np.stack(rows) if rows else np.empty((0, dim), dtype=np.float32)
+        return np.stack(rows) if rows else np.empty((0, self._dim), dtype=np.float32)
 
     def _read(self, index: int) -> NDArray[np.float32]:
         vectors = self._aside.part(index, self._table, (schema.VECTOR,)).column(schema.VECTOR)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from webclean.nn.somnet import LabelledImages, Rows, SomNet
 
 _TINY = np.finfo(np.float64).tiny  # an average of probabilities that are 0 in float64 has a logarithm too
-MEMORY_FOLDER, ROIS_FOLDER, CHECKPOINTS = "memory", "rois", "checkpoints"
+MEMORY_FOLDER, CHECKPOINTS = "memory", "checkpoints"
 HISTORY = "history.jsonl"
 
 
@@ -345,7 +345,7 @@ def _write_rois(
     """ROIs as the model weighs them among those of their own image, at the share kept in the last round."""
     from webclean.nn.somnet import judge
 
-    artefact = f"{schema.model_path(config.name)}/{ROIS_FOLDER}"
+    artefact = schema.model_rois_path(config.name)
     area_R = boxes.area_scores(plan.rois_R4) if config.area_score else np.ones(len(plan.rois_R4))
     only_image_R = np.eye(1, len(plan.rois_R4))[0]
     percent = context.result["final"].get("percent") or config.keep_start

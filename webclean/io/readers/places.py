@@ -6,7 +6,6 @@ A place is a local path or a URL. What is in a remote folder is asked once for e
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import posixpath
 import shutil
@@ -198,14 +197,9 @@ def read(place: str, *, max_bytes: int | None = None) -> bytes:
         TooManyBytesError: more than `max_bytes`.
         FileNotFoundError, OSError: it cannot be read.
     """
-    if not uris.is_remote(place):
-        return uris.read_file(place, max_bytes=max_bytes)
-    try:
-        return uris.read_bytes(place, max_bytes=max_bytes)
-    except OSError:
-        raise
-    except Exception as error:  # each remote filesystem has its own family of errors
-        raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
+    if uris.is_remote(place):
+        return uris.read_guarded(place, max_bytes=max_bytes)
+    return uris.read_file(place, max_bytes=max_bytes)
 
 
 def walk(place: str) -> Iterator[tuple[str, str, list[str]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,6 +18,7 @@ from webclean.io import tables
 
 _BATCH = 4096
 _NAMED = 5  # files that a note names
+_NUMBER: Final = re.compile(r"\?\d+$")  # the mark of a path that is listed again
 _DUMPER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, default=str)
 _LISTED_COLUMNS = (
     schema.SOURCE_KEY, schema.URI, schema.CATEGORY, schema.QUERY, schema.RANK, schema.RANK_SOURCE, schema.TITLE,
@@ -138,3 +140,9 @@ def batches(records: Iterable[Record]) -> Iterator[pa.RecordBatch]:
             pa.array(cells, type=field.type) for cells, field in zip(columns, RECORD_SCHEMA, strict=True)
         ]
         yield pa.RecordBatch.from_arrays(arrays, schema=RECORD_SCHEMA)
+
+
+def path_of_repeat(source_key: str, file_name: str) -> str | None:
+    """The path of a record that ingest numbered (`?2`) because it was listed again, None of any other record."""
+    again = _NUMBER.search(source_key)
+    return None if again is None or file_name.endswith(again[0]) else source_key[: again.start()]

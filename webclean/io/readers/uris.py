@@ -168,6 +168,22 @@ def read_bytes(uri: str, *, max_bytes: int | None = None) -> bytes:
     return read_file(_raw_path(uri), max_bytes=max_bytes)
 
 
+def read_guarded(uri: str, *, max_bytes: int | None = None) -> bytes:
+    """`read_bytes`, of which whatever a remote filesystem raises is an OSError: each has its own family of errors.
+
+    Raises:
+        As `read_bytes`; of a remote image OSErrors alone.
+    """
+    if not is_remote(uri):
+        return read_bytes(uri, max_bytes=max_bytes)
+    try:
+        return read_bytes(uri, max_bytes=max_bytes)
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
+
+
 class TooManyBytesError(OSError):
     """A file is larger than the limit; it was not read."""
 
