@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from webclean.io import decode
-from webclean.io.decode import Limits, inspect, open_rgb
+from webclean.io import decode, scan
+from webclean.io.decode import Limits, Remembered, inspect, inspect_each, open_rgb
 from webclean.ops import phash
 
 
@@ -311,6 +311,60 @@ def test_time_limit(monkeypatch):
     assert signal.getsignal(signal.SIGALRM) is handler
     after = signal.getitimer(signal.ITIMER_REAL)
     assert (after[0] > 0) == (before[0] > 0)  # a test runner's own timer goes on
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The contents that were decoded, in order."""
+    real, seen = decode._decode_copies, []
+    monkeypatch.setattr(decode, "_decode_copies", lambda data, *rest: seen.append(data) or real(data, *rest))
+    scan._remembered.cache_clear()
+    return seen
+
+
+def test_a_content_that_comes_back_is_decoded_once_and_found_to_be_the_same(decoded):
+    whole, cut = _bytes(_photo()), _bytes(_photo())[:900]
+    remembered = Remembered(9)
+    first = inspect_each([whole, cut, b""], remembered=remembered)
+    assert inspect_each([cut, whole, b"", whole], remembered=remembered) == [
+        first[1],
+        first[0],
+        first[2],
+        first[0],
+    ]
+    assert decoded == [whole, cut]
+    assert [one.status for one in first] == ["ok", "truncated", "empty"]
+    assert first == [inspect(whole), inspect(cut), inspect(b"")]
+
+
+def test_the_content_not_met_for_longest_is_forgotten(decoded):
+    a, b, c = (_bytes(_photo(100 + 10 * i)) for i in range(3))
+    remembered = Remembered(2)
+    for data in (a, b, a, c, a, b):
+        inspect_each([data], remembered=remembered)
+    assert decoded == [a, b, c, b]
+
+
+def test_a_decode_that_took_too_long_is_tried_again(monkeypatch):
+    monkeypatch.setattr(decode, "_decode_copies", lambda *_: time.sleep(30))
+    remembered = Remembered(9)
+    (late,) = inspect_each([b"\xff\xd8\xff"], Limits(seconds=0.05), remembered)
+    assert (late.status, remembered.get(late.sha256)) == ("timeout", None)
+
+
+def test_equal_files_are_decoded_once_in_a_process_and_anew_under_other_limits(decoded, tmp_path):
+    uris = [str(tmp_path / name) for name in ("a.jpg", "b.jpg")]
+    for uri in uris:
+        with open(uri, "wb") as file:
+            file.write(_bytes(_photo()))
+    strict = Limits(max_pixels=99)
+    (a,), (b,) = (scan.inspect_all([uri], root=None, limits=Limits()) for uri in uris)
+    (refused,) = scan.inspect_all(uris[:1], root=None, limits=strict)
+    assert a == b == inspect(_bytes(_photo()))
+    assert (refused.status, len(decoded)) == (
+        "too_large",
+        3,
+    )  # in the process, by `inspect`, under other limits
 
 
 def test_open_rgb_scales_no_further_than_asked():

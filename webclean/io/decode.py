@@ -41,7 +41,7 @@ _COPY_SHORT_SIDE: Final = phash.SIDE
 TINY_SIDE: Final = 16
 # The picture is averaged down by whole numbers to no less than this many times the tiny copy, then interpolated: the
 # blocks that are left over at one edge weigh too little to tell a mirror image from its original.
-_TINY_GAP: Final = 3.0
+_TINY_GAP: Final = 4.0
 
 # Pillow knows these but hands them to another program (Ghostscript), has no decoder of its own, or has one
 # only where a further package is installed.
@@ -127,6 +127,35 @@ class Inspection(NamedTuple):
     tiny: bytes | None = None
 
 
+class Remembered:
+    """What the contents met last were found to be: one that comes back is not decoded again.
+
+    What is found depends on the bytes and the limits alone, save how long it took; so one of these is for one `Limits`.
+
+    Args:
+        most: contents; the one not met for longest is forgotten first. Each takes some 1.5 kB.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._found: dict[str, Inspection] = {}  # from the one not met for longest to the latest
+
+    def get(self, sha256: str) -> Inspection | None:
+        """What was found of a content, None where it is not known or no longer known."""
+        found = self._found.pop(sha256, None)
+        if found is not None:
+            self._found[sha256] = found
+        return found
+
+    def add(self, found: Inspection) -> None:
+        """Remember a content, unless it may be found to be otherwise next time."""
+        if found.sha256 is None or found.status == "timeout":
+            return
+        self._found[found.sha256] = found
+        if len(self._found) > self._most:
+            del self._found[next(iter(self._found))]
+
+
 class _OutOfTimeError(BaseException):
     """Raised by the clock; not an Exception, so that no decoder's own handler swallows it."""
 
@@ -167,33 +196,42 @@ def inspect(data: bytes, limits: Limits | None = None) -> Inspection:
     return inspect_each([data], limits)[0]
 
 
-def inspect_each(files: Iterable[bytes | Inspection], limits: Limits | None = None) -> list[Inspection]:
+def inspect_each(
+    files: Iterable[bytes | Inspection], limits: Limits | None = None, remembered: Remembered | None = None
+) -> list[Inspection]:
     """Inspect files as `inspect` does, one after the other; what takes long to set up is set up once.
 
     Args:
         files: contents, taken from the iterable when their turn comes; a finding stands for a file that could not
             be read, and is given back.
         limits: pixel and time limits of each.
+        remembered: what was found before under the same limits; takes up what is found now.
     """
     limits = limits or Limits()
+    remembered = remembered or Remembered(0)
     looks: list[_Look | Inspection] = []
     with _quiet(), _Clock(limits.seconds) as clock:
         for data in files:
-            looks.append(data if isinstance(data, Inspection) else _look(data, limits, clock))
+            looks.append(data if isinstance(data, Inspection) else _look(data, limits, clock, remembered))
     copies = [look.copies for look in looks if isinstance(look, _Look) and look.copies is not None]
     measures = iter(_measure(copies))
-    return [
-        look if isinstance(look, Inspection)
-        else Inspection(**look.found) if look.copies is None
-        else Inspection(**look.found, **next(measures))
-        for look in looks
-    ]  # fmt: skip
+    inspections = []
+    for look in looks:
+        if isinstance(look, Inspection):
+            inspections.append(look)
+            continue
+        inspections.append(Inspection(**look.found, **({} if look.copies is None else next(measures))))
+        remembered.add(inspections[-1])
+    return inspections
 
 
-def _look(data: bytes, limits: Limits, clock: _Clock) -> _Look:
+def _look(data: bytes, limits: Limits, clock: _Clock, remembered: Remembered) -> _Look | Inspection:
     if not data:
         return _Look({"status": "empty", "error": "the file has no bytes", "nbytes": 0}, None)
-    found: dict[str, Any] = {"nbytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    sha256 = hashlib.sha256(data).hexdigest()
+    if (known := remembered.get(sha256)) is not None:
+        return known
+    found: dict[str, Any] = {"nbytes": len(data), "sha256": sha256}
     try:
         with clock.running():
             # The border to decoders that meet hostile bytes: what they raise is a finding about the
@@ -262,7 +300,7 @@ def _decode_copies(data: bytes, limits: Limits, found: dict[str, Any]) -> _Copie
     # Where nothing is to be converted, grey is resized instead of three channels.
     rgb = image if image.mode == "RGB" and not image.has_transparency_data else _to_rgb(image, size)
     gray = _resized(rgb.convert("L"), size)
-    tiny = rgb.resize((TINY_SIDE, TINY_SIDE), Image.Resampling.BILINEAR, reducing_gap=4.0)
+    tiny = rgb.resize((TINY_SIDE, TINY_SIDE), Image.Resampling.BILINEAR, reducing_gap=_TINY_GAP)
     if orientation is not None and orientation >= 5 and image.format != "TIFF":
         found |= {"width": height, "height": width}
     return _Copies(_upright(gray, image, orientation), _upright(tiny, image, orientation))

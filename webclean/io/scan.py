@@ -10,10 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from webclean.io.decode import Inspection, Limits, inspect_each
+from webclean.io.decode import Inspection, Limits, Remembered, inspect_each
 from webclean.io.readers import uris
 
 _READ_TOGETHER = 8  # a store answers many as soon as one; no more, since each may be as large as the limit
+_REMEMBERED = 4096  # contents of which a worker process knows what it found: 6 MB
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
@@ -28,7 +29,7 @@ class Known:
 def inspect_all(
     locations: Sequence[str | Known | None], *, root: str | None, limits: Limits
 ) -> list[Inspection | None]:
-    """Inspect the images at these uris, in order.
+    """Inspect the images at these uris, in order; a content that this process met not long ago is not decoded again.
 
     Args:
         locations: uris, or what is known of them; None for a row that is not to be read, which gives None.
@@ -36,8 +37,14 @@ def inspect_all(
         limits: bytes, pixels and time of one image.
     """
     files = _contents([one for one in locations if one is not None], root, limits)
-    found = iter(inspect_each(files, limits))
+    found = iter(inspect_each(files, limits, _remembered(limits)))
     return [None if one is None else next(found) for one in locations]
+
+
+@lru_cache(maxsize=1)
+def _remembered(limits: Limits) -> Remembered:
+    """What this process found under these limits: a crawl brings many a content more than once."""
+    return Remembered(_REMEMBERED)
 
 
 def _contents(
