@@ -3,8 +3,9 @@
     python benchmarks/ingest_speed.py FOLDER [--times 10] [--small 20000] [--repeats 3] [--peers PATH]
         [--out benchmarks/results/ingest.md]
 
-Two sets are made of FOLDER's images: *crops*, `--small` different JPEG files of 224 x 224 pixels, and *copies*, its files as
-they are, `--times` over. CleanVision stops at the first file that it cannot decode and does not look at endings that it
+Three sets are made of FOLDER's images: *crops*, `--small` different JPEG files of 224 x 224 pixels; *copies*, its files as
+they are, `--times` over, of which webclean decodes each content only once in a process as long as it remembers it; and
+*unequal*, the same with some bytes at the end that make every file another content, so that nothing is remembered. CleanVision stops at the first file that it cannot decode and does not look at endings that it
 does not know, so only images that decode are taken, with the ending of their format.
 
 - webclean: `ingest` with all its stages (verify, hash, measure; group duplicates; flags), two workers.
@@ -13,7 +14,7 @@ does not know, so only images that decode are taken, with the ending of their fo
 - CleanVision: `find_issues` with all its checks, two processes.
 - imagededup: PHash's `encode_images` alone, two processes.
 - vision-data-doctor: its scan, which has one process. Its search grows with the square of a group of copies: of *copies* it
-  is given FOLDER's files once.
+  is given FOLDER's files once. Of *unequal* webclean and the ceiling are timed alone.
 
 All are timed as a person waits for them: a fresh process, imports and start-up included, files in the cache, taken in
 turns, median of the repeats; the processor's seconds beside it are what a busy machine changes least. Peers are looked for
@@ -127,6 +128,13 @@ def multiply(folder: Path, target: Path, wanted: int) -> int:
         path = paths[number % len(paths)]
         os.link(path, target / f"{number // len(paths)}-{path.name}")
     return wanted
+
+
+def make_unequal(folder: Path, target: Path) -> None:
+    """The same files, each with its own name at the end, which no decoder reads."""
+    target.mkdir()
+    for path in sorted(folder.iterdir()):
+        (target / path.name).write_bytes(path.read_bytes() + path.stem.encode())
 
 
 def crop(folder: Path, target: Path, wanted: int) -> int:
@@ -285,7 +293,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        once, copies, crops = work / "once", work / "copies", work / "crops"
+        once, copies, unequal, crops = (work / name for name in ("once", "copies", "unequal", "crops"))
         num = collect(options.folder, once)
         lines = [
             "# Speed of ingest",
@@ -305,6 +313,9 @@ def main() -> None:
             lines += compare(f"{SMALL_SIDE} pixels", crops, once, work, missing, options)
         multiply(once, copies, num * options.times)
         lines += compare(f"Files as they are, {options.times} times", copies, once, work, missing, options)
+        make_unequal(copies, unequal)
+        title = f"Files as they are, {options.times} times, no two of them equal"
+        lines += compare(title, unequal, once, work, missing | MODULES.keys(), options)
         if options.memory:
             lines += memory(once, work)
     text = "\n".join(lines)
