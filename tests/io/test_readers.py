@@ -36,6 +36,18 @@ def test_the_flag_offers_every_format_of_the_table():
     assert set(choices) == {formats.AUTO, *(form.name for form in formats.FORMATS)}
 
 
+def test_finding_the_layout_scans_a_folder_a_few_times_and_remembers_nothing(tmp_path, monkeypatch):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "a.jpg").touch()
+    real, scanned = os.scandir, []
+    monkeypatch.setattr(os, "scandir", lambda path: scanned.append(path) or real(path))
+    assert formats.recognise(str(tmp_path), "auto")[0].name == "folder"
+    # Its entries once for the layouts that ask for them, and three walks through the tree.
+    assert scanned.count(str(tmp_path)) <= 4 < len(formats.FORMATS)
+    (tmp_path / "manifest.csv").write_text("path\ncat/a.jpg\n")
+    assert formats.recognise(str(tmp_path), "auto")[0].name == "csv"
+
+
 def test_a_named_format_that_does_not_fit_says_what_it_is(tmp_path):
     with pytest.raises(ImagesNotFoundError, match="is not of the format jsonl") as raised:
         _list(tmp_path, format="jsonl")

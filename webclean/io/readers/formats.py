@@ -166,10 +166,11 @@ def recognise(source: str, name: str) -> tuple[Format, str]:
 
 
 def _guess(path: str) -> tuple[Format, str]:
-    _refuse_many(path, manifest.in_folder(path))
-    for form in FORMATS:
-        if (found := form.find(path)) is not None:
-            return form, found
+    with places.asked_once():
+        _refuse_many(path, manifest.in_folder(path))
+        for form in FORMATS:
+            if (found := form.find(path)) is not None:
+                return form, found
     raise ConfigError(
         f"{path} is a file, and its ending names no format",
         hint=f"--format {', '.join(form.name for form in FORMATS if form.is_file)}; or give the"

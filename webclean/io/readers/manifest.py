@@ -47,7 +47,8 @@ def in_folder(path: str) -> list[str]:
 
 def among(names: list[str]) -> list[str]:
     """Those of these names that are `manifest.*`, in their order."""
-    return [name for name in names if os.path.splitext(name)[0].lower() == _STEM and kind_of(name)]
+    likely = (name for name in names if name[: len(_STEM)].lower() == _STEM)
+    return [name for name in likely if os.path.splitext(name)[0].lower() == _STEM and kind_of(name)]
 
 
 def find(path: str, kind: str) -> str | None:

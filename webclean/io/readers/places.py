@@ -1,6 +1,7 @@
 """Files and folders wherever SOURCE lies: on this machine, or on whatever fsspec lists.
 
-A place is a local path or a URL. What is in a remote folder is asked once for each listing of SOURCE.
+A place is a local path or a URL. What is in a remote folder is asked once for each listing of SOURCE, what is in a folder
+of this machine as often as it is needed, save while the layout of SOURCE is found out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import posixpath
 import shutil
 import tempfile
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final, cast
 
@@ -42,11 +43,23 @@ class Entry:
 
 
 _remembered: dict[str, list[Entry]] = {}
+_of_this_machine: dict[str, list[Entry]] | None = None
 
 
 def forget() -> None:
     """Ask the stores again from now on."""
     _remembered.clear()
+
+
+@contextlib.contextmanager
+def asked_once() -> Iterator[None]:
+    """Meanwhile what is in a folder of this machine is asked once: each layout looks at the same few folders."""
+    global _of_this_machine
+    _of_this_machine = {}
+    try:
+        yield
+    finally:
+        _of_this_machine = None
 
 
 def entries(place: str) -> list[Entry]:
@@ -56,20 +69,34 @@ def entries(place: str) -> list[Entry]:
         DataError: a store cannot be reached or refuses.
         DependencyMissingError, ConfigError: as `stores.open_store`.
     """
-    if not uris.is_remote(place):
-        try:
-            with os.scandir(place) as scan:
-                found = [Entry(entry.name, entry.path, entry.is_dir()) for entry in scan]
-        except OSError:
-            return []
-        return sorted(found, key=lambda entry: entry.name)
-    key = place.rstrip("/")
-    if key not in _remembered:
-        found = sorted(_listed(place), key=lambda entry: entry.name)
-        if sum(map(len, _remembered.values())) + len(found) > _MOST_REMEMBERED:
-            return found
-        _remembered[key] = found
-    return _remembered[key]
+    if uris.is_remote(place):
+        return _remembering(_remembered, place.rstrip("/"), lambda: _listed(place))
+    if _of_this_machine is None:
+        return _by_name(_scanned(place))
+    return _remembering(_of_this_machine, place, lambda: _scanned(place))
+
+
+def _remembering(
+    remembered: dict[str, list[Entry]], key: str, ask: Callable[[], Iterable[Entry]]
+) -> list[Entry]:
+    if key in remembered:
+        return remembered[key]
+    found = _by_name(ask())
+    if sum(map(len, remembered.values())) + len(found) <= _MOST_REMEMBERED:
+        remembered[key] = found
+    return found
+
+
+def _by_name(found: Iterable[Entry]) -> list[Entry]:
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _scanned(path: str) -> list[Entry]:
+    try:
+        with os.scandir(path) as scan:
+            return [Entry(entry.name, entry.path, entry.is_dir()) for entry in scan]
+    except OSError:
+        return []
 
 
 def _listed(url: str) -> Iterator[Entry]:
