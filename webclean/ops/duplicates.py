@@ -27,10 +27,13 @@ from webclean.ops import hamming, phash
 from webclean.ops.components import components
 
 _LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_CHROMA: Final = np.eye(3, dtype=np.float32) - _LUMA[:, None]
+"""What is left of RGB without its grey: pixels times this matrix."""
+
 CROWD: Final = 256
 """Contents of one hash from which on not all pairs of them are looked at (`in_crowds`)."""
 
-_PAIRS: Final = 4096  # pairs whose pixels are compared at once
+_PAIRS: Final = 1024  # pairs whose pixels are compared at once
 
 FLAT: Final = 3.0
 """Grey levels of standard deviation below which a picture has too little in it to be matched by chance-proof
@@ -190,17 +193,37 @@ def look(tiny_NSSC: NDArray[np.uint8], gray_N: NDArray[np.bool_]) -> Looks:
 
 def _gray(tiny_PSSC: NDArray[np.float32]) -> NDArray[np.float32]:
     """Grey values with mean 0."""
-    gray: NDArray[np.float32] = tiny_PSSC @ _LUMA
+    # One product of a matrix and a vector: of an array of four axes it would be one for each row of pixels.
+    gray = (tiny_PSSC.reshape(-1, 3) @ _LUMA).reshape(tiny_PSSC.shape[:3])
     gray -= gray.mean(axis=(1, 2), keepdims=True)
-    return gray
+    return np.asarray(gray)
 
 
-def _shape(tiny_PSSC: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Grey values with mean 0 and norm 1 (0 where a picture is constant)."""
-    gray = _gray(tiny_PSSC)
-    norm = np.sqrt((gray**2).sum(axis=(1, 2), keepdims=True))
-    gray /= np.maximum(norm, _NO_ENERGY)
-    return gray
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """One side of some pairs as the verdict needs it.
+
+    Attributes:
+        tiny_PSSC: float32.
+        shape_PSS: float32, grey values with mean 0 and norm 1 (0 where a picture is constant).
+        norm_P: float32, by which the grey values were divided.
+        cutout_P, gray_P: as in `Looks`.
+    """
+
+    tiny_PSSC: NDArray[np.float32]
+    shape_PSS: NDArray[np.float32]
+    norm_P: NDArray[np.float32]
+    cutout_P: NDArray[np.bool_]
+    gray_P: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, looks: Looks, row_P: NDArray[np.int64]) -> _Compared:
+        """Some images, each as often as it is named."""
+        tiny = looks.tiny_NSSC[row_P].astype(np.float32)
+        shape = _gray(tiny)
+        norm_P = np.maximum(np.sqrt(np.einsum("pij,pij->p", shape, shape)), _NO_ENERGY)
+        shape /= norm_P[:, None, None]
+        return cls(tiny, shape, norm_P, looks.cutout_N[row_P], looks.gray_N[row_P])
 
 
 def _border(tiny_PSSC: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -331,17 +354,23 @@ def verify(
         of_view = np.flatnonzero(informative_P & (pairs.view_P == view))
         for start in range(0, len(of_view), _PAIRS):
             rows = of_view[start : start + _PAIRS]
-            a, b = pairs.first_P[rows], pairs.second_P[rows]
-            tiny_a, tiny_b = first.tiny_NSSC[a].astype(np.float32), second.tiny_NSSC[b].astype(np.float32)
-            turned = phash.turn(_shape(tiny_a), view).reshape(len(a), -1)
-            correlation = (turned * _shape(tiny_b).reshape(len(b), -1)).sum(axis=1)
-            correlation_P[rows] = correlation
-            is_near, is_cutout = correlation >= bars.correlation, first.cutout_N[a] | second.cutout_N[b]
-            near = np.flatnonzero(is_near & ~is_cutout)
-            same_gray = first.gray_N[a[near]] ^ second.gray_N[b[near]]
-            verdict_P[rows[near]] = same_gray | _same_colors(phash.turn(tiny_a[near], view), tiny_b[near])
-            near = np.flatnonzero(is_near & is_cutout)
-            verdict_P[rows[near]] = _same_on_ground(tiny_a[near], tiny_b[near], view, bars.cutout_residual)
+            a = _Compared.of(first, pairs.first_P[rows])
+            b = _Compared.of(second, pairs.second_P[rows])
+            verdict_P[rows], correlation_P[rows] = _compare(a, b, view, bars)
+    return verdict_P, correlation_P
+
+
+def _compare(
+    a: _Compared, b: _Compared, view: int, bars: Bars
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Verdicts and correlations of pairs of which the first is turned by a view."""
+    correlation_P = np.einsum("pij,pij->p", phash.turn(a.shape_PSS, view), b.shape_PSS)
+    verdict_P = np.zeros(len(correlation_P), dtype=np.bool_)
+    is_near_P, is_cutout_P = correlation_P >= bars.correlation, a.cutout_P | b.cutout_P
+    near = np.flatnonzero(is_near_P & ~is_cutout_P)
+    verdict_P[near] = (a.gray_P[near] ^ b.gray_P[near]) | _same_colors(a, b, near, view)
+    near = np.flatnonzero(is_near_P & is_cutout_P)
+    verdict_P[near] = _same_on_ground(a.tiny_PSSC[near], b.tiny_PSSC[near], view, bars.cutout_residual)
     return verdict_P, correlation_P
 
 
@@ -359,17 +388,20 @@ def _same_on_ground(
     return same | _brightened_cutout(turned, b_PSSC, ground_a_P, ground_b_P, residual)
 
 
-def _same_colors(a_PSSC: NDArray[np.float32], b_PSSC: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _same_colors(a: _Compared, b: _Compared, chosen: NDArray[np.int64], view: int) -> NDArray[np.bool_]:
     """Chroma (RGB less grey) at equal contrast and without its mean, which a new white balance may move."""
-    contrast_a_P, contrast_b_P = ((x @ _LUMA).std(axis=(1, 2)) for x in (a_PSSC, b_PSSC))
-    gain_P = np.sqrt(
-        contrast_b_P / np.maximum(contrast_a_P, _NO_ENERGY)
-    )  # shared, so that order is no matter
-    gain_P = np.clip(gain_P, _LEAST_GAIN, 1 / _LEAST_GAIN)[:, None, None, None]
-    difference = a_PSSC * gain_P - b_PSSC / gain_P
-    difference -= (difference @ _LUMA)[..., None]  # chroma is linear: the difference's is the differences'
-    difference -= difference.mean(axis=(1, 2), keepdims=True)
-    return np.asarray(np.abs(difference).mean(axis=(1, 2, 3)) <= _SCENE_COLOR)
+    norm_a_P, norm_b_P = a.norm_P[chosen], b.norm_P[chosen]
+    # Shared, so that order is no matter.
+    gain_P = np.clip(np.sqrt(norm_b_P / norm_a_P), _LEAST_GAIN, 1 / _LEAST_GAIN)
+    difference = phash.turn(a.tiny_PSSC[chosen], view) * gain_P[:, None, None, None]
+    difference -= b.tiny_PSSC[chosen] / gain_P[:, None, None, None]
+    # Chroma is linear: the difference's is the differences'. Products of matrices are many times as fast here as what
+    # NumPy does along an axis of three.
+    num, num_pixels = len(chosen), difference.shape[1] * difference.shape[2]
+    chroma = (difference.reshape(-1, 3) @ _CHROMA).reshape(num, num_pixels, 3)
+    mean = np.full((1, num_pixels), 1 / num_pixels, dtype=np.float32) @ chroma
+    apart = np.abs(chroma.reshape(num, num_pixels * 3) - np.tile(mean[:, 0], num_pixels))
+    return np.asarray(apart.mean(axis=1) <= _SCENE_COLOR)
 
 
 def _same_cutout(
@@ -602,9 +634,12 @@ def fits_by_tiny(
     distance_VM = phash.hamming(phash.views(hash_N[image_M]), hash_N[representative_M][None])
     fits_VM = np.zeros((phash.NUM_VIEWS, num), dtype=np.bool_)
     score_VM = np.full((phash.NUM_VIEWS, num), -1.0)
-    for view in range(phash.NUM_VIEWS):
-        pairs = Pairs(image_M, representative_M, np.full(num, view, dtype=np.int64), distance_VM[view])
-        fits_VM[view], score_VM[view] = verify(pairs, looks, looks, bars)
+    informative = np.flatnonzero(~(looks.flat_N[image_M] | looks.flat_N[representative_M]))
+    for start in range(0, len(informative), _PAIRS):
+        rows = informative[start : start + _PAIRS]
+        a, b = _Compared.of(looks, image_M[rows]), _Compared.of(looks, representative_M[rows])
+        for view in range(phash.NUM_VIEWS):
+            fits_VM[view, rows], score_VM[view, rows] = _compare(a, b, view, bars)
     # First a view that fits, then the highest correlation, then the lowest number of the view.
     best_M = np.argmax(score_VM + 4.0 * fits_VM, axis=0)
     columns = np.arange(num)
