@@ -4,8 +4,8 @@
 
 The images are drawn from a seed: 24 x 24 pixels, PNG, half of them a texture on a slope of colours, half blocks of colour; one in
 fifty has the bytes of an earlier one. 10,000 lie in each WebDataset tar, with a JSON of rank and title each. Both runs are the command
-as a user types it, two workers, with all stages of ingest. Peak memory is the kernel's own (VmHWM), of the command and of
-its largest worker.
+as a user types it, two workers, with all stages of ingest. Peak memory is the kernel's own (VmHWM, begun anew with each stage), of
+the command and of its largest worker; what of it is memory of its own (RssAnon) and what pages of files (RssFile) is sampled.
 """
 
 from __future__ import annotations
@@ -24,13 +24,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from memory import peak_bytes
+from memory import Resident, forget_peak, peak_bytes, resident
 from PIL import Image
+
+from webclean import schema
 
 SHARD_ROWS = 10_000
 SIDE = 24
 NUM_CATEGORIES = 1_000
 COPY_EVERY = 50
+STAGES = ((schema.IMAGES, "ingest"), (schema.DUPLICATES, "dedup"), (schema.QUALITY, "quality"))
+RECORD = "run.json"
+START = "listing and start-up"
 WEBCLEAN = "from webclean.cli.app import main; main()"
 
 
@@ -75,13 +80,18 @@ def write_shard(folder: Path, shard: int, num: int) -> None:
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: rows, wall seconds, bytes of the command and of its largest worker, seconds of each stage."""
+    """One run: rows, wall seconds, bytes of its largest worker, seconds and memory of the command in each stage."""
 
     rows: int
     seconds: float
-    main_bytes: int
     worker_bytes: int
     stages: dict[str, float]
+    held: dict[str, Resident]
+
+    @property
+    def main_bytes(self) -> int:
+        """Most that the command has held."""
+        return max(held.peak for held in self.held.values())
 
 
 def children(pid: int) -> list[int]:
@@ -94,6 +104,14 @@ def children(pid: int) -> list[int]:
         ]
     except OSError:
         return []
+
+
+def stage_of(run: Path) -> str:
+    """What a command is at, told by what it has written."""
+    if not (run / schema.IMAGES).exists():
+        return START
+    open_stages = (stage for artefact, stage in STAGES if not (run / artefact / RECORD).exists())
+    return next(open_stages, STAGES[-1][1])
 
 
 def ingest(source: Path, run: Path, rows: int, radius: int) -> Measured:
@@ -119,23 +137,32 @@ def ingest(source: Path, run: Path, rows: int, radius: int) -> Measured:
     started = time.perf_counter()
     with (run.parent / "said.txt").open("w+") as said:
         process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
-        main_bytes = worker_bytes = 0
+        held: dict[str, Resident] = {START: Resident()}
+        worker_bytes = 0
         while process.poll() is None:
-            main_bytes = max(main_bytes, peak_bytes(process.pid))
+            if (stage := stage_of(run)) not in held:
+                forget_peak(process.pid)
+                held[stage] = Resident()
+            held[stage] = held[stage].most(resident(process.pid))
             worker_bytes = max([worker_bytes, *(peak_bytes(child) for child in children(process.pid))])
-            time.sleep(0.2)
+            time.sleep(0.1)
         seconds = time.perf_counter() - started
         if process.returncode:
             said.seek(0)
             raise SystemExit(f"{command} failed:\n{said.read()[-2000:]}")
     stages = {}
-    for artefact, stage in (("images", "ingest"), ("duplicates", "dedup"), ("quality", "quality")):
-        record = json.loads((run / artefact / "run.json").read_text())
+    for artefact, stage in STAGES:
+        record = json.loads((run / artefact / RECORD).read_text())
         stages[stage] = record["clock"]["seconds"]
         if record["counts"]["total"] != rows:
             raise SystemExit(f"{artefact}: {record['counts']} of {rows} rows")
-    stages = {"listing and start-up": seconds - sum(stages.values()), **stages}
-    return Measured(rows, seconds, main_bytes, worker_bytes, stages)
+    return Measured(rows, seconds, worker_bytes, {START: seconds - sum(stages.values()), **stages}, held)
+
+
+def mebibytes(held: Resident) -> str:
+    """A cell of the table."""
+    peak, anonymous, file = (value / 2**20 for value in (held.peak, held.anonymous, held.file))
+    return f"{peak:.0f} ({anonymous:.0f}, {file:.0f})"
 
 
 def main() -> None:
@@ -180,6 +207,12 @@ def main() -> None:
             f" {one.main_bytes / 2**20:.0f} MiB | {one.worker_bytes / 2**20:.0f} MiB |"
             for one in found
         ),
+        "",
+        "Peak of the command in each stage, in brackets the most of its own memory and the most of pages of files, MiB:",
+        "",
+        f"| rows | {' | '.join(names)} |",
+        "|---" * (1 + len(names)) + "|",
+        *(f"| {one.rows:,} | {' | '.join(mebibytes(one.held[name]) for name in names)} |" for one in found),
         "",
         (
             f"Slope: {(many.main_bytes - few.main_bytes) / more:.0f} bytes and"

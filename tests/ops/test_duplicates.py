@@ -6,7 +6,7 @@ import reference_hashing as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webclean.ops import duplicates, hamming, phash
+from webclean.ops import duplicates, hamming, hamming_parts, phash
 from webclean.ops.duplicates import Bars, Pairs
 
 BARS = Bars()
@@ -64,10 +64,14 @@ def test_candidates_are_exact_to_the_radius(hashes, radius, random):
     assert _as_set(duplicates.candidates(hash_N, None, radius)) == expected
 
 
-@pytest.mark.parametrize("num_equal", [None, 2])
-def test_each_candidate_comes_once_under_each_view(monkeypatch, num_equal):
+@pytest.mark.parametrize("way", [None, 2, "parts"])
+def test_each_candidate_comes_once_under_each_view(monkeypatch, way):
     """Pictures that look alike when they are turned, too: such a pair is met both ways, and under many views."""
-    monkeypatch.setattr(hamming, "_bands", lambda *args: num_equal)
+
+    def cheapest(hash_U, query_U, radius, flips):
+        return hamming_parts.plan(query_U, hash_U, radius, flips) if way == "parts" else way
+
+    monkeypatch.setattr(hamming, "_cheapest", cheapest)
     rng = np.random.default_rng(0)
     hash_N = rng.integers(0, 2**64, size=6, dtype=np.uint64)
     hash_N = np.concatenate([hash_N, *phash.views(hash_N[:2]), [0, 1, 3]]).astype(np.uint64)

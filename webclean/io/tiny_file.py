@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,7 @@ from webclean.io.decode import TINY_SIDE
 from webclean.io.run_dir import RunDir
 
 _SHAPE = (TINY_SIDE, TINY_SIDE, 3)
+_NBYTES = TINY_SIDE * TINY_SIDE * 3
 
 
 class TinyFile:
@@ -24,7 +26,7 @@ class TinyFile:
 
     def __init__(self, run: RunDir, name: str) -> None:
         self._path = run.scratch("tiny") / name
-        self._writer = self._path.open("wb")
+        self._writer = self._path.open("w+b")
         self._num = 0
 
     def __enter__(self) -> Self:
@@ -54,6 +56,8 @@ class TinyFile:
         if not len(row_P):
             return np.empty((0, *_SHAPE), dtype=np.uint8)
         self._writer.flush()
-        # Mapped anew each time: pages that stay mapped would count as this process's memory.
-        mapped = np.memmap(self._path, dtype=np.uint8, mode="r", shape=(self._num, *_SHAPE))
-        return np.asarray(mapped[row_P])
+        # Read and not mapped: around each page that is asked for the kernel maps fifteen others, and all of them would
+        # count as this process's memory.
+        file = self._writer.fileno()
+        octets = b"".join([os.pread(file, _NBYTES, at) for at in (row_P * _NBYTES).tolist()])
+        return np.frombuffer(octets, dtype=np.uint8).reshape(-1, *_SHAPE)

@@ -256,19 +256,23 @@ def candidates(
     Yields:
         Pairs; one may come under several views, and under each once.
     """
-    flip_V = phash.views(np.zeros(1, dtype=np.uint64))[:, 0]
+    flip_V = [np.uint64(bits) for bits in phash.views(np.zeros(1, dtype=np.uint64))[:, 0]]
     transposed_N = phash.view(query_N, _TRANSPOSED)
     searches: list[tuple[NDArray[np.uint64], tuple[int, ...]]]
     if base_M is None:
-        searches = [(query_N, (1, 2, 3)), (transposed_N, _HALF_OF_TRANSPOSED)]
-        base_N, done, num = query_N, 1, 1 + 3 + 3
-        for found in hamming.within_one(query_N, radius, _part(told, 0, 1, num)):
-            yield Pairs(found.query_M, found.found_M, np.zeros_like(found.query_M), found.distance_M)
+        searches = [(transposed_N, _HALF_OF_TRANSPOSED)]
+        base_N, done, num = query_N, _TRANSPOSED, _TRANSPOSED + len(_HALF_OF_TRANSPOSED)
+        for found in hamming.within_one(
+            query_N, radius, _part(told, 0, done, num), flips=flip_V[:_TRANSPOSED]
+        ):
+            yield Pairs(
+                found.query_M, found.found_M, np.full(len(found.query_M), found.flip), found.distance_M
+            )
     else:
         searches = [(query_N, (0, 1, 2, 3)), (transposed_N, (4, 5, 6, 7))]
         base_N, done, num = base_M, 0, phash.NUM_VIEWS
     for asked_N, views in searches:
-        flips = [np.uint64(flip_V[view]) for view in views]
+        flips = [flip_V[view] for view in views]
         part = _part(told, done, len(views), num)
         for found in hamming.between(asked_N, base_N, radius, flips=flips, told=part):
             view = views[found.flip]

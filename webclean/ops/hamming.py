@@ -1,10 +1,11 @@
 """Exact search among 64-bit hashes: everything within a number of bits.
 
-Two ways lead to the same matches. *Flat* compares every query with every hash (faiss). *Banded* cuts the 64 bits into
+Three ways lead to the same matches. *Flat* compares every query with every hash (faiss). *Banded* cuts the 64 bits into
 r + k bands: two hashes that differ in at most r bits are equal in at least k of them. For each choice of k bands the
 hashes are sorted by those bits, and only those that have them in common are compared; a match is reported under the
-first of the choices in which the two are equal, so once. What is cheaper, and with which k, is estimated from a
-sample beforehand; it depends on how many hashes there are and how evenly they are spread.
+first of the choices in which the two are equal, so once. *Parts* (`hamming_parts`) sort by 16 bits at a time and
+compare those whose 16 bits differ little; many hashes and a wide radius are searched best so. What is cheapest is
+estimated beforehand; it depends on how many hashes there are and how evenly they are spread.
 
 Equal hashes are compared with others as one. Matches come in blocks, so that memory does not grow with their number.
 
@@ -25,13 +26,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-NUM_BITS: Final = 64
+from webclean.ops import hamming_parts
+from webclean.ops.hamming_parts import Plan
+from webclean.ops.key_runs import CHUNK, NUM_BITS, longest_first, places, runs, stops
+from webclean.ops.matches import Matches
+
 _MOST_BANDS: Final = 6  # that must be equal
 _SAMPLE: Final = 1 << 13  # hashes and queries from which the number of comparisons is estimated
-_CHUNK: Final = 1 << 15  # hashes compared at once: what they need stays in the processor's cache
 _FLAT_CHUNK: Final = 1 << 25  # comparisons at once in faiss, whose results may be as many
 _BLOCK: Final = 1 << 20  # matches handed over at once
-_INDEX_BITS: Final = 40  # of a number that holds a length and an index
 
 # Nanoseconds on one core at 2.5 GHz; they only choose between ways to the same result.
 _PLACE_NS: Final = 70.0  # to bring a hash, or a query, to its place under one choice of bands
@@ -40,6 +43,8 @@ _SELF_NS: Final = 1.8  # to compare two of one set that lie side by side
 _PAIR_NS: Final = 4.5  # to compare a query and a hash
 _FLAT_NS: Final = 1.2  # to compare two in faiss
 _CHOICE_NS: Final = 300_000.0  # for a choice of bands, however few the hashes
+
+_WORTH_PLANNING_NS: Final = 1e9  # a plan of parts takes some tenths of a second
 
 _NO_BITS: Final = np.uint64(0)
 
@@ -51,43 +56,58 @@ def _nobody(share: float) -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """Hashes found near queries.
-
-    Attributes:
-        query_M: int64, position of the query.
-        found_M: int64, position of the hash found.
-        distance_M: int64, bits in which they differ.
-        flip: which of the flips of the queries (see `between`).
-    """
-
-    query_M: NDArray[np.int64]
-    found_M: NDArray[np.int64]
-    distance_M: NDArray[np.int64]
-    flip: int = 0
-
-
-def within_one(hash_N: NDArray[np.uint64], radius: int, told: Told = _nobody) -> Iterator[Matches]:
+def within_one(
+    hash_N: NDArray[np.uint64],
+    radius: int,
+    told: Told = _nobody,
+    *,
+    flips: Sequence[np.uint64] = (_NO_BITS,),
+) -> Iterator[Matches]:
     """All pairs of hashes that differ in at most `radius` bits, each once with query < found; in blocks, in no order.
 
     Args:
         hash_N: (N,) uint64.
         radius: 0 to 64.
         told: how far the search is.
+        flips: no bits first, then others (see `between`); each pair comes once under each.
     """
+    if not len(flips) or flips[0]:
+        raise ValueError("the first of the flips is the one of no bits")
     hashes = _Distinct.of(hash_N, radius)
     yield from hashes.equal()
-    num_equal = _bands(hashes.hash_U, None, radius)
-    if num_equal is None:
-        found = _flat_within(hashes.hash_U, radius, told)
-    else:
-        work = [_near_within(hashes.hash_U, radius, choice) for choice in _choices(radius, num_equal)]
-        found = _in_threads(work, told)
+    way = _cheapest(hashes.hash_U, None, radius, flips)
+    if isinstance(way, Plan):
+        found = _in_threads(hamming_parts.near(way, None, hashes.hash_U, radius, flips), told)
+        yield from _in_order(found, hashes)
+        return
+    yield from _in_order(_within(hashes.hash_U, radius, _share(told, 0, 1, len(flips)), way), hashes)
+    if len(flips) > 1:
+        rest = _share(told, 1, len(flips) - 1, len(flips))
+        for matches in between(hash_N, hash_N, radius, flips=flips[1:], told=rest):
+            once = matches.query_M < matches.found_M
+            yield Matches(
+                matches.query_M[once], matches.found_M[once], matches.distance_M[once], matches.flip + 1
+            )
+
+
+def _share(told: Told, done: int, num: int, of: int) -> Told:
+    """Tells what share of all searches is done, when told that of some that follow others."""
+    return lambda share: told((done + num * share) / of)
+
+
+def _in_order(found: Iterator[Matches], hashes: _Distinct) -> Iterator[Matches]:
+    """Matches of distinct hashes as those of all positions, with query < found."""
     for matches in found:
         for pairs in _expanded(matches, hashes, hashes):
             low_M, high_M = np.minimum(pairs.query_M, pairs.found_M), np.maximum(pairs.query_M, pairs.found_M)
-            yield Matches(low_M, high_M, pairs.distance_M)
+            yield Matches(low_M, high_M, pairs.distance_M, pairs.flip)
+
+
+def _within(hash_U: NDArray[np.uint64], radius: int, told: Told, num_equal: int | None) -> Iterator[Matches]:
+    """Pairs of distinct hashes, by bands or compared each with each."""
+    if num_equal is None:
+        return _flat_within(hash_U, radius, told)
+    return _in_threads([_near_within(hash_U, radius, choice) for choice in _choices(radius, num_equal)], told)
 
 
 def between(
@@ -110,13 +130,16 @@ def between(
     """
     hashes = _Distinct.of(hash_N, radius)
     queries = hashes if query_Q is hash_N else _Distinct.of(query_Q, radius)
-    num_equal = _bands(hashes.hash_U, queries.hash_U, radius, len(flips))
-    if num_equal is None:
+    way = _cheapest(hashes.hash_U, queries.hash_U, radius, flips)
+    if isinstance(way, Plan):
+        work = hamming_parts.near(way, queries.hash_U, hashes.hash_U, radius, flips)
+        found = _in_threads(work, told)
+    elif way is None:
         found = _flat_between(queries.hash_U, hashes.hash_U, radius, flips, told)
     else:
         work = [
             _near_between(queries.hash_U, hashes.hash_U, radius, choice, flips)
-            for choice in _choices(radius, num_equal)
+            for choice in _choices(radius, way)
         ]
         found = _in_threads(work, told)
     for matches in found:
@@ -175,7 +198,7 @@ class _Distinct:
         hash_N = np.ascontiguousarray(hash_N, dtype=np.uint64)
         row_N = np.argsort(hash_N, kind="stable")
         sorted_N = hash_N[row_N]
-        begin_U, num_U = _runs(sorted_N, NUM_BITS)
+        begin_U, num_U = runs(sorted_N, NUM_BITS)
         return cls(sorted_N[begin_U], row_N, begin_U, num_U)
 
     def equal(self) -> Iterator[Matches]:
@@ -303,9 +326,9 @@ class _Choice:
     def moved(self, hash_U: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The hashes with the bits of the bands on top."""
         moved_U = hash_U.copy()
-        for start in range(0, len(moved_U), _CHUNK):
+        for start in range(0, len(moved_U), CHUNK):
             for swap in self.swaps:
-                swap.apply(moved_U[start : start + _CHUNK])
+                swap.apply(moved_U[start : start + CHUNK])
         return moved_U
 
     def restored(self, moved_M: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -349,36 +372,18 @@ def _choices(radius: int, num_equal: int) -> list[_Choice]:
     return choices
 
 
-def _runs(sorted_N: NDArray[np.uint64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each run of numbers with equal `width` highest bits begins, and how long it is."""
-    if not len(sorted_N):
-        return _NOTHING, _NOTHING
-    is_new = ((sorted_N[1:] ^ sorted_N[:-1]) >> np.uint64(NUM_BITS - width)) != 0
-    begin_R = np.concatenate([np.zeros(1, dtype=np.int64), np.flatnonzero(is_new) + 1])
-    return begin_R, np.diff(begin_R, append=len(sorted_N))
-
-
-def _longest_first(num_R: NDArray[np.int64], least: int) -> NDArray[np.int64]:
-    """The runs of at least so many, in descending order of their lengths."""
-    chosen = np.flatnonzero(num_R >= least)
-    # One sort of plain numbers is several times as fast as a sort of places.
-    packed = (num_R[chosen] << np.int64(_INDEX_BITS)) | chosen
-    packed.sort()
-    return packed[::-1] & np.int64((1 << _INDEX_BITS) - 1)
-
-
 def _near_within(hash_U: NDArray[np.uint64], radius: int, choice: _Choice) -> Iterator[Matches]:
     """Pairs of distinct hashes that are equal in these bands, and in no earlier choice of bands."""
     moved_U = choice.sorted(hash_U)
-    begin_R, num_R = _runs(moved_U, choice.width)
-    order = _longest_first(num_R, 2)
+    begin_R, num_R = runs(moved_U, choice.width)
+    order = longest_first(num_R, 2)
     begin_R, num_R = begin_R[order], num_R[order]
     # Runs stand side by side, the longest first: those that have another so many places further on come first.
-    moved_P, end_R = _side_by_side(moved_U, begin_R, num_R), np.cumsum(num_R)
+    moved_P, end_R = moved_U[places(begin_R, num_R)], np.cumsum(num_R)
     collected = _Collected(choice, radius, hash_U, hash_U)
     key_bits = np.uint64(((1 << choice.width) - 1) << (NUM_BITS - choice.width))
-    for start in range(0, len(moved_P), _CHUNK):
-        for step, stop in enumerate(_stops(num_R - 1, end_R, start), start=1):
+    for start in range(0, len(moved_P), CHUNK):
+        for step, stop in enumerate(stops(num_R - 1, end_R, start), start=1):
             first_P = moved_P[start : min(stop, len(moved_P) - step)]
             # What lies so much further on may be in the next run.
             second_P = moved_P[start + step : start + step + len(first_P)]
@@ -397,8 +402,8 @@ def _near_between(
     moved_U = choice.sorted(hash_U)
     asked_U = moved_U if query_U is hash_U else choice.sorted(query_U)
     shift = np.uint64(NUM_BITS - choice.width)
-    asked_R, num_asked_R = _runs(asked_U, choice.width)
-    begin_R, num_R = _runs(moved_U, choice.width)
+    asked_R, num_asked_R = runs(asked_U, choice.width)
+    begin_R, num_R = runs(moved_U, choice.width)
     if not len(begin_R) or not len(asked_R):
         return
     key_R, key_of_asked_R = moved_U[begin_R] >> shift, asked_U[asked_R] >> shift
@@ -408,47 +413,16 @@ def _near_between(
         same_R = np.minimum(np.searchsorted(key_R, wanted_R), len(key_R) - 1)
         num_found_R = np.where(key_R[same_R] == wanted_R, num_R[same_R], 0)
         collected = _Collected(choice, radius, query_U, hash_U, flip, moved_bits)
-        order = _longest_first(num_found_R, 1)
-        asked_P = _side_by_side(asked_U, asked_R[order], num_asked_R[order])
+        order = longest_first(num_found_R, 1)
+        asked_P = asked_U[places(asked_R[order], num_asked_R[order])]
         asked_P ^= moved_bits
         begin_P = np.repeat(begin_R[same_R[order]], num_asked_R[order])
         num_found_R, end_R = num_found_R[order], np.cumsum(num_asked_R[order])
-        for start in range(0, len(asked_P), _CHUNK):
-            for step, stop in enumerate(_stops(num_found_R, end_R, start)):
+        for start in range(0, len(asked_P), CHUNK):
+            for step, stop in enumerate(stops(num_found_R, end_R, start)):
                 second_P = moved_U[begin_P[start:stop] + step]
                 yield from collected.compare(asked_P[start:stop], second_P, _NO_BITS)
         yield from collected.rest(_NO_BITS)
-
-
-def _side_by_side(
-    sorted_N: NDArray[np.uint64], begin_R: NDArray[np.int64], num_R: NDArray[np.int64]
-) -> NDArray[np.uint64]:
-    """The numbers of some runs, in the order of the runs."""
-    end_R = np.cumsum(num_R)
-    shift_R = begin_R - (end_R - num_R)
-    place_P = np.repeat(shift_R, num_R)
-    place_P += np.arange(len(place_P))
-    taken: NDArray[np.uint64] = sorted_N[place_P]
-    return taken
-
-
-def _stops(length_R: NDArray[np.int64], end_R: NDArray[np.int64], start: int) -> Iterator[int]:
-    """Up to where a chunk from `start` is in runs of a length above 0, 1, 2, ..., as long as any is.
-
-    Args:
-        length_R: in descending order.
-        end_R: where each run ends.
-        start: first place of the chunk.
-    """
-    first = int(np.searchsorted(end_R, start, side="right"))
-    last = int(np.searchsorted(end_R, start + _CHUNK - 1, side="right"))
-    lengths = length_R[first : last + 1]
-    most = min(start + _CHUNK, int(end_R[-1]))
-    shortest_first = lengths[::-1]
-    # All of a chunk for the shortest of its runs, then less and less.
-    for length in range(int(lengths[0])):
-        num = len(lengths) - int(np.searchsorted(shortest_first, length, side="right"))
-        yield min(most, int(end_R[first + num - 1]))
 
 
 class _Collected:
@@ -477,7 +451,7 @@ class _Collected:
         if len(near):
             self._near.append((first_P[near], second_P[near]))
             self._num_near += len(near)
-            if self._num_near >= _CHUNK:
+            if self._num_near >= CHUNK:
                 self._sift(unlike)
             if self._num >= _BLOCK:
                 yield self._handed_over()
@@ -508,13 +482,38 @@ class _Collected:
         return Matches(query_M, found_M, distance_M, self._flip)
 
 
+def _cheapest(
+    hash_U: NDArray[np.uint64],
+    query_U: NDArray[np.uint64] | None,
+    radius: int,
+    flips: Sequence[np.uint64],
+) -> Plan | int | None:
+    """The way to search, a plan of parts, a number of equal bands or None for each with each; all find the same.
+
+    Args:
+        query_U: None for the hashes themselves, each pair once.
+    """
+    if query_U is None:
+        best, ns = _bands(hash_U, None, radius)
+        ns += _bands(hash_U, hash_U, radius, len(flips) - 1)[1] if len(flips) > 1 else 0.0
+        # A hash that is near itself, turned, is no pair; but two equal ones are, and parts meet no equal ones.
+        if any(int(bits).bit_count() <= radius for bits in flips[1:]):
+            return best
+    else:
+        best, ns = _bands(hash_U, query_U, radius, len(flips))
+    if ns < _WORTH_PLANNING_NS:
+        return best
+    plan = hamming_parts.plan(query_U, hash_U, radius, flips)
+    return plan if plan.ns < ns else best
+
+
 def _bands(
     hash_U: NDArray[np.uint64], query_U: NDArray[np.uint64] | None, radius: int, num_flips: int = 1
-) -> int | None:
-    """How many equal bands make the search cheapest; None where it is cheaper to compare all."""
+) -> tuple[int | None, float]:
+    """How many equal bands make the search cheapest, None where it is cheaper to compare all; nanoseconds."""
     num, num_queries = len(hash_U), len(hash_U) if query_U is None else len(query_U)
     if not num or not num_queries:
-        return None
+        return None, 0.0
     rng = np.random.default_rng(0)
     some = hash_U if num <= _SAMPLE else hash_U[rng.choice(num, _SAMPLE, replace=False)]
     if query_U is None:
@@ -539,7 +538,7 @@ def _bands(
         cost = fixed + compare_ns * scale * num_choices * shared / len(chosen)
         if cost < cheapest:
             cheapest, best = cost, num_equal
-    return best
+    return best, cheapest
 
 
 def _num_shared(some_N: NDArray[np.uint64], asked_Q: NDArray[np.uint64] | None, choice: _Choice) -> int:
