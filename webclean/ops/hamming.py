@@ -34,7 +34,7 @@ from webclean.ops.matches import Matches
 _MOST_BANDS: Final = 6  # that must be equal
 _SAMPLE: Final = 1 << 13  # hashes and queries from which the number of comparisons is estimated
 _FLAT_CHUNK: Final = 1 << 25  # comparisons at once in faiss, whose results may be as many
-_BLOCK: Final = 1 << 20  # matches handed over at once
+_BLOCK: Final = 1 << 18  # matches handed over at once, of which each thread holds some
 
 # Nanoseconds on one core at 2.5 GHz; they only choose between ways to the same result.
 _PLACE_NS: Final = 70.0  # to bring a hash, or a query, to its place under one choice of bands

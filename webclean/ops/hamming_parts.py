@@ -35,7 +35,7 @@ _NUM_KEYS: Final = 1 << _WIDTH
 _KEY_BITS: Final = np.uint64(_NUM_KEYS - 1)
 _TOP: Final = np.uint64(NUM_BITS - _WIDTH)
 _POPULATION_K: Final = np.bitwise_count(np.arange(_NUM_KEYS, dtype=np.uint16)).astype(np.int64)
-_BLOCK: Final = 1 << 20  # matches handed over at once
+_BLOCK: Final = 1 << 18  # matches handed over at once, of which each thread holds some
 _PERMUTED: Final = 1 << 16  # hashes whose bits are spread out at once
 _AT_ONCE: Final = 32  # XORs of one unit of work
 _RUNS: Final = 1 << 14  # runs looked at at once: what they need stays in the processor's cache

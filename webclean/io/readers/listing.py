@@ -88,6 +88,8 @@ def list_source(config: IngestConfig) -> Listing:
     rows = _unique(runs, renamed)
     if config.limit is not None and config.limit < rows.num_rows:
         rows = _sample(rows, config.limit)
+    # Arrow keeps what the sort took, and all stages after it would carry that along.
+    pa.default_memory_pool().release_unused()
     return Listing(
         form.name, rows, found, _root(path, config, found), () if renamed is None else renamed.unknown()
     )

@@ -13,7 +13,7 @@ import pyarrow as pa
 from webclean.errors import StorageFullError
 from webclean.io.readers.records import RECORD_SCHEMA
 
-IN_MEMORY: Final = 64 << 20  # bytes: a hundred thousand records with their texts
+IN_MEMORY: Final = 16 << 20  # bytes: some ten thousand records with their texts
 _CODEC: Final = "lz4"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
