@@ -14,9 +14,10 @@ from webclean.io import tables
 from webclean.stages import aside, known_features, space
 from webclean.stages.base import Context, Counts, committed
 from webclean.stages.known_features import NOT_KNOWN, KnownFeatures
-from webclean.stages.rows import not_usable
+from webclean.stages.rows import is_usable, not_usable
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from numpy.typing import NDArray
 
 TASK_IMAGES = 64  # images of one task: whole batches, and a step of the progress bar every second or two
@@ -58,9 +59,9 @@ def run(config: FeaturesConfig, context: Context) -> Counts:
 
     spec = backbones.resolve(config.backbone, config.weights)
     context.note(f"features: {spec}")
-    statuses = tables.read(context.run, schema.IMAGES, schema.IMAGES_TABLE, (schema.STATUS,))
-    usable = statuses.column(schema.STATUS).to_pylist().count(schema.STATUS_OK)
+    total = tables.num_rows(context.run, schema.IMAGES)
     left_out = not_usable(context.run)
+    usable = total - sum(left_out.values())
     context.result |= {
         "features": NO_FEATURES if not spec.has_weights else config.name,
         "backbone": spec.name,
@@ -71,11 +72,11 @@ def run(config: FeaturesConfig, context: Context) -> Counts:
     if not spec.has_weights:
         aside.forget(context.run, known_features.FOLDER)
         context.note("features: none, so images are judged by small networks trained on this crawl alone")
-        return Counts(total=statuses.num_rows, forwarded=0, dropped=left_out | {"no_weights": usable})
+        return Counts(total=total, forwarded=0, dropped=left_out | {"no_weights": usable})
     with context.progress(total=usable, unit="images", label="features") as bar:
         context.result["dim"] = _write(config, context, spec, usable, bar.advance)
     aside.forget(context.run, known_features.FOLDER)
-    return Counts(total=statuses.num_rows, forwarded=usable, dropped=left_out)
+    return Counts(total=total, forwarded=usable, dropped=left_out)
 
 
 def _write(config: FeaturesConfig, context: Context, spec: Any, usable: int, advance: Any) -> int:
@@ -99,33 +100,47 @@ def _write(config: FeaturesConfig, context: Context, spec: Any, usable: int, adv
     )
     space.require(context, usable * dim * _VALUE_BYTES, f"features of {usable:,} images, {dim} numbers each,")
     known = _known(config, context, dim)
-    pending = []
-    for index, (image_ids, locations) in enumerate(_usable_parts(context)):
+    images = tables.part_names(context.run, schema.IMAGES)
+    todo = []  # numbers of parts; what they hold is read when it is wanted
+    for index, name in enumerate(images):
         if tables.has_part(context.run, artefact, index):
-            advance(len(image_ids))
+            advance(len(_usable(context, name)))
         else:
-            pending.append((index, image_ids, locations))
-    places = [] if known is None else [known.find(image_ids) for _, image_ids, _ in pending]
+            todo.append(index)
+    places: dict[int, NDArray[np.int64]] = {}  # of known vectors, of each part
+    if known is not None:
+        for index in todo:
+            places[index] = known.find(_strings(_usable(context, images[index]), schema.IMAGE_ID))
+
+    def locations(index: int) -> list[str]:
+        return _strings(_usable(context, images[index]), schema.URI)
+
     if known is not None and not _agree(
-        known, pending, places, lambda some: next(iter(engine.map(extract, [some])))
+        known, places, locations, lambda some: next(iter(engine.map(extract, [some])))
     ):
         context.note("features: vectors differ from those of before to the last bit; all are computed anew")
-        known, places = None, []
-    if known is None:
-        places = [np.full(len(image_ids), NOT_KNOWN, dtype=np.int64) for _, image_ids, _ in pending]
-    unknown = [np.flatnonzero(place_N == NOT_KNOWN) for place_N in places]  # rows to compute, of each part
-    tasks = (
-        [locations[row] for row in rows[start : start + TASK_IMAGES]]
-        for (_, _, locations), rows in zip(pending, unknown, strict=True)
-        for start in range(0, len(rows), TASK_IMAGES)
-    )
-    results = engine.map(extract, tasks)
+        known, places = None, {}
+
+    def unknown(index: int, num: int) -> NDArray[np.int64]:
+        """Rows of a part to compute."""
+        return np.flatnonzero(places[index] == NOT_KNOWN) if index in places else np.arange(num)
+
+    def tasks() -> Iterator[list[str]]:
+        for index in todo:
+            uris = locations(index)
+            rows = unknown(index, len(uris))
+            for start in range(0, len(rows), TASK_IMAGES):
+                yield [uris[row] for row in rows[start : start + TASK_IMAGES]]
+
+    results = engine.map(extract, tasks())
     num_known = 0
-    for (index, image_ids, _), place_N, rows in zip(pending, places, unknown, strict=True):
+    for index in todo:
+        image_ids = _strings(_usable(context, images[index]), schema.IMAGE_ID)
+        rows = unknown(index, len(image_ids))
         features_ND = np.empty((len(image_ids), dim), dtype=np.float32)
         if known is not None:
-            is_known_N = place_N != NOT_KNOWN
-            features_ND[is_known_N] = known.take(place_N[is_known_N])
+            is_known_N = places[index] != NOT_KNOWN
+            features_ND[is_known_N] = known.take(places[index][is_known_N])
             num_known += int(is_known_N.sum())
             advance(int(is_known_N.sum()))
         for start in range(0, len(rows), TASK_IMAGES):
@@ -155,8 +170,8 @@ def _known(config: FeaturesConfig, context: Context, dim: int) -> KnownFeatures 
 
 def _agree(
     known: KnownFeatures,
-    pending: list[tuple[int, list[str], list[str]]],
-    places: list[NDArray[np.int64]],
+    places: dict[int, NDArray[np.int64]],
+    locations: Callable[[int], list[str]],
     extract: Callable[[list[str]], Any],
 ) -> bool:
     """Whether vectors computed now, in other company, are those of before to the last bit.
@@ -164,20 +179,26 @@ def _agree(
     On the machines that this was tried on a network's answer for one image does not depend on the others of
     its batch. Nothing promises that, so it is seen to before it is relied on.
     """
-    some = known_features.sample(places)
+    todo = list(places)
+    some = [(todo[part], row) for part, row in known_features.sample(list(places.values()))]
     if not some:
         return True
-    now = extract([pending[part][2][row] for part, row in some])
-    then = known.take(np.array([places[part][row] for part, row in some]))
+    uris = {index: locations(index) for index in {index for index, _ in some}}
+    now = extract([uris[index][row] for index, row in some])
+    then = known.take(np.array([places[index][row] for index, row in some]))
     return bool(np.array_equal(now, then))
 
 
-def _usable_parts(context: Context) -> Iterator[tuple[list[str], list[str]]]:
-    """Ids and uris of the usable images of each part of `images`."""
+def _usable(context: Context, name: str) -> pa.Table:
+    """Ids and uris of the usable images of one part of `images`."""
     columns = (schema.IMAGE_ID, schema.URI, schema.STATUS)
-    for part in tables.iter_parts(context.run, schema.IMAGES, schema.IMAGES_TABLE, columns):
-        rows = [row for row in part.to_pylist() if row[schema.STATUS] == schema.STATUS_OK]
-        yield [row[schema.IMAGE_ID] for row in rows], [row[schema.URI] for row in rows]
+    part = tables.read_part(context.run, schema.IMAGES, name, schema.IMAGES_TABLE, columns)
+    return part.filter(is_usable(part))
+
+
+def _strings(part: pa.Table, column: str) -> list[str]:
+    values: list[str] = part.column(column).to_pylist()
+    return values
 
 
 def _fixed_lists(features_ND: NDArray[np.float32]) -> Any:
