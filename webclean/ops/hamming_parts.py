@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import Final
 
 import numpy as np
@@ -102,13 +101,8 @@ def plan(
             of_distance = np.bincount(_POPULATION_K[np.arange(_NUM_KEYS) ^ xor], ns_K, minlength=_WIDTH + 1)
             least = np.cumsum(of_distance)[np.minimum(np.arange(radius + 1), _WIDTH)]
             cost[part, 1:] += least
-    spent = (
-        (float(sum(cost[part, more] for part, more in enumerate(each))), each)
-        for each in product(range(radius + 2), repeat=NUM_PARTS)
-        if sum(each) == radius + 1
-    )
-    ns, one_more = min(spent)
-    return Plan(bit_B, tuple(more - 1 for more in one_more), ns)
+    allowed, ns = _cheapest(cost)
+    return Plan(bit_B, allowed, ns)
 
 
 def near(
@@ -143,6 +137,25 @@ def near(
             some = meetings[start : start + _AT_ONCE]
             work.append(_met(_Search(plan, part, asked_U, permuted_U, radius, turned), some))
     return work
+
+
+def _cheapest(cost: NDArray[np.float64]) -> tuple[tuple[int, ...], float]:
+    """The cheapest numbers allowed that add up, with one more for each, to the last column; and what they cost.
+
+    Args:
+        cost: (parts, radius + 2), of allowing -1, 0, 1, ... bits in each part.
+    """
+    # Of the parts so far: the cheapest way to each sum.
+    best: dict[int, tuple[float, tuple[int, ...]]] = {0: (0.0, ())}
+    for of_part in cost.tolist():
+        longer: dict[int, tuple[float, tuple[int, ...]]] = {}
+        for spent, (ns, chosen) in best.items():
+            for more in range(len(of_part) - spent):
+                way = (ns + of_part[more], (*chosen, more - 1))
+                longer[spent + more] = min(longer.get(spent + more, way), way)
+        best = longer
+    ns, allowed = best[cost.shape[1] - 1]
+    return allowed, ns
 
 
 def _order_of_bits(flips: Sequence[np.uint64]) -> NDArray[np.int64]:
