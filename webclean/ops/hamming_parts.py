@@ -12,7 +12,8 @@ for all XORs at once by a Walsh-Hadamard transform. The numbers allowed are thos
 A search under several flips is one search: bits that the same flips turn over are in one part, and where two flips
 turn over the same bits of a part, or none, those that meet there meet for both.
 
-Letters: U distinct hashes, R runs of one key, K = 65,536 keys, F flips, P pairs or places, M matches.
+Letters: U distinct hashes, A queries and behind them hashes, R runs of one key, K = 65,536 keys, F flips, P pairs or
+places, M matches.
 """
 
 from __future__ import annotations
@@ -242,23 +243,22 @@ class _Side:
 
     Attributes:
         row_U: int64, which hash each is.
-        moved_U: uint64, the hashes, their keys on top.
         key_R, begin_R, num_R: int64, runs of one key.
     """
 
     row_U: NDArray[np.int64]
-    moved_U: NDArray[np.uint64]
     key_R: NDArray[np.int64]
     begin_R: NDArray[np.int64]
     num_R: NDArray[np.int64]
 
     @classmethod
-    def of(cls, permuted_U: NDArray[np.uint64], part: int) -> _Side:
+    def of(cls, permuted_U: NDArray[np.uint64], part: int) -> tuple[_Side, NDArray[np.uint64]]:
+        """Their order, and in it the hashes with their keys on top, uint64."""
         moved_U = _on_top(permuted_U, part)
         row_U = np.argsort((moved_U >> _TOP).astype(np.uint16), kind="stable")
         moved_U = moved_U[row_U]
         begin_R, num_R = runs(moved_U, _WIDTH)
-        return cls(row_U, moved_U, (moved_U[begin_R] >> _TOP).astype(np.int64), begin_R, num_R)
+        return cls(row_U, (moved_U[begin_R] >> _TOP).astype(np.int64), begin_R, num_R), moved_U
 
     def table(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the run of each key begins, and how long it is."""
@@ -269,14 +269,19 @@ class _Side:
 
 def _met(search: _Search, meetings: list[_Meeting]) -> Iterator[Matches]:
     """Matches among those that meet."""
-    hashes = _Side.of(search.permuted_U, search.part)
-    asked = hashes if search.asked_U is None else _Side.of(search.asked_U, search.part)
-    found = _Found(search, asked, hashes)
+    hashes, moved_A = _Side.of(search.permuted_U, search.part)
+    asked, begin_of_hashes = hashes, 0
+    if search.asked_U is not None:
+        asked, moved_U = _Side.of(search.asked_U, search.part)
+        begin_of_hashes = len(moved_U)
+        moved_A = np.concatenate([moved_U, moved_A])
+        del moved_U
+    found = _Found(search, asked, hashes, begin_of_hashes)
     begin_K, num_K = hashes.table()
-    begin_K += found.begin_of_hashes
+    begin_K += begin_of_hashes
     for meeting in meetings:
         if search.asked_U is None and meeting.xor == 0:
-            for differing_P, where in _within_runs(hashes):
+            for differing_P, where in _within_runs(hashes, moved_A):
                 found.compare(differing_P, meeting.flips, where, np.uint64(0))
                 yield from found.full()
             continue
@@ -288,7 +293,7 @@ def _met(search: _Search, meetings: list[_Meeting]) -> Iterator[Matches]:
             if search.asked_U is None:
                 num_other_R[other_R < key_R] = 0  # each two runs once
             runs_R = _Crossed.of(begin_R, num_R, begin_K[other_R], num_other_R)
-            for pairs in (_long(runs_R, found.moved_A), _short(runs_R, found.moved_A)):
+            for pairs in (_long(runs_R, moved_A), _short(runs_R, moved_A)):
                 for differing_P, where in pairs:
                     found.compare(differing_P, meeting.flips, where, np.uint64(meeting.xor))
                     yield from found.full()
@@ -384,12 +389,12 @@ def _in_rows(
     return place_P[near], second_P[near]
 
 
-def _within_runs(side: _Side) -> Iterator[tuple[NDArray[np.uint64], Where]]:
+def _within_runs(side: _Side, moved_U: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.uint64], Where]]:
     """All pairs of each run, and some of two runs: the bits in which they differ, and where they are."""
     order = longest_first(side.num_R, 2)
     num_R = side.num_R[order]
     place_P, end_R = places(side.begin_R[order], num_R), np.cumsum(num_R)
-    moved_P = side.moved_U[place_P]
+    moved_P = moved_U[place_P]
     for start in range(0, len(place_P), CHUNK):
         for step, stop in enumerate(stops(num_R - 1, end_R, start), start=1):
             end = min(stop, len(place_P) - step)
@@ -401,16 +406,15 @@ def _within_runs(side: _Side) -> Iterator[tuple[NDArray[np.uint64], Where]]:
 class _Found:
     """Matches of one unit of work, handed over when they are many.
 
-    Attributes:
-        moved_A: uint64, the queries and behind them the hashes, or the hashes alone where they are the queries.
+    Args:
+        search: of the unit of work.
+        asked, hashes: what places are of; the queries stand before the hashes, unless they are the hashes.
         begin_of_hashes: where the hashes begin.
     """
 
-    def __init__(self, search: _Search, asked: _Side, hashes: _Side) -> None:
+    def __init__(self, search: _Search, asked: _Side, hashes: _Side, begin_of_hashes: int) -> None:
         self._search, self._asked, self._hashes = search, asked, hashes
-        is_one = asked is hashes
-        self.moved_A = hashes.moved_U if is_one else np.concatenate([asked.moved_U, hashes.moved_U])
-        self.begin_of_hashes = 0 if is_one else len(asked.moved_U)
+        self._begin_of_hashes = begin_of_hashes
         self._of_flip: dict[int, list[tuple[NDArray[np.int64], ...]]] = {}
         self._num = 0
 
@@ -441,8 +445,10 @@ class _Found:
         """What was found and not handed over yet."""
         for flip, found in self._of_flip.items():
             one_M, other_M, distance_M = (np.concatenate(column) for column in zip(*found, strict=True))
-            if self.begin_of_hashes:
-                # Queries stand before hashes.
-                one_M, other_M = np.minimum(one_M, other_M), np.maximum(one_M, other_M) - self.begin_of_hashes
+            if self._begin_of_hashes:
+                one_M, other_M = (
+                    np.minimum(one_M, other_M),
+                    np.maximum(one_M, other_M) - self._begin_of_hashes,
+                )
             yield Matches(self._asked.row_U[one_M], self._hashes.row_U[other_M], distance_M, flip)
         self._of_flip, self._num = {}, 0
