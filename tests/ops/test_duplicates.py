@@ -6,8 +6,9 @@ import reference_hashing as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webclean.ops import duplicates, hamming, hamming_parts, phash
-from webclean.ops.duplicates import Bars, Pairs
+from webclean.ops import copy_groups, duplicates, hamming, hamming_parts, phash, verdict
+from webclean.ops.pairs import Pairs, best_views
+from webclean.ops.verdict import Bars
 
 BARS = Bars()
 
@@ -33,8 +34,8 @@ def _hashes(tiny: np.ndarray) -> np.ndarray:
     return phash.phash(np.kron(gray, np.ones((1, 2, 2))))
 
 
-def _look(tiny: np.ndarray) -> duplicates.Looks:
-    return duplicates.look(tiny, np.zeros(len(tiny), dtype=bool))
+def _look(tiny: np.ndarray) -> verdict.Looks:
+    return verdict.look(tiny, np.zeros(len(tiny), dtype=bool))
 
 
 def _pairs(rows: list[tuple[int, int, int, int]]) -> Pairs:
@@ -113,7 +114,7 @@ def test_verify_finds_a_turned_brighter_copy(view):
     tiny = _scenes(1, 2)
     copy = np.clip(phash.turn(tiny[:1], view).astype(float) * 0.8 + 10, 0, 255).astype(np.uint8)
     looks = _look(np.concatenate([tiny, copy]))
-    good, correlation = duplicates.verify(_pairs([(0, 2, view, 0), (1, 2, view, 0)]), looks, looks, BARS)
+    good, correlation = verdict.verify(_pairs([(0, 2, view, 0), (1, 2, view, 0)]), looks, looks, BARS)
     assert good.tolist() == [True, False]
     assert correlation[0] > 0.98
 
@@ -121,7 +122,7 @@ def test_verify_finds_a_turned_brighter_copy(view):
 def test_same_outline_in_another_colour_is_no_copy():
     looks = _look(_cutouts([(200, 20, 20), (20, 90, 200), (202, 22, 19)]))
     assert looks.cutout_N.all()
-    good, correlation = duplicates.verify(_pairs([(0, 1, 0, 0), (0, 2, 0, 0)]), looks, looks, BARS)
+    good, correlation = verdict.verify(_pairs([(0, 1, 0, 0), (0, 2, 0, 0)]), looks, looks, BARS)
     assert good.tolist() == [False, True]
     assert (correlation > 0.9).all()
 
@@ -135,9 +136,9 @@ def test_a_brighter_cutout_is_a_copy_but_a_brighter_thing_on_the_same_ground_is_
     looks = _look(np.concatenate([one, brighter, other]))
     assert looks.cutout_N.all()
     for first, second in ((0, 1), (1, 0)):
-        good, _ = duplicates.verify(_pairs([(first, second, 0, 0)]), looks, looks, BARS)
+        good, _ = verdict.verify(_pairs([(first, second, 0, 0)]), looks, looks, BARS)
         assert good.tolist() == [True]
-    good, _ = duplicates.verify(_pairs([(0, 2, 0, 0), (1, 2, 0, 0)]), looks, looks, BARS)
+    good, _ = verdict.verify(_pairs([(0, 2, 0, 0), (1, 2, 0, 0)]), looks, looks, BARS)
     assert good.tolist() == [False, False]
 
 
@@ -156,8 +157,80 @@ def test_a_brighter_cutout_on_white_is_a_copy_though_its_fine_parts_are_cut_off(
     looks = _look(np.concatenate([_brightened(racket, 1.0), _brightened(racket, 1.25)]))
     assert looks.cutout_N.all()
     for first, second in ((0, 1), (1, 0)):
-        good, _ = duplicates.verify(_pairs([(first, second, 0, 0)]), looks, looks, BARS)
+        good, _ = verdict.verify(_pairs([(first, second, 0, 0)]), looks, looks, BARS)
         assert good.tolist() == [True]
+
+
+def _pale_shirt(stripe_rows: slice = slice(28, 34)) -> np.ndarray:
+    """(1, 64, 64, 3) a pale shirt with a darker stripe, on white."""
+    shirt = np.full((1, 64, 64, 3), 255.0)
+    shirt[:, 10:54, 14:50] = (205, 208, 212)
+    shirt[:, 10:30, 14:20] = (225, 226, 230)
+    shirt[:, stripe_rows, 14:50] = (150, 120, 130)
+    return shirt
+
+
+@pytest.mark.parametrize("view", range(8))
+def test_a_bleached_copy_of_a_pale_thing_is_a_copy_under_each_view(view):
+    """25 % more light: the shirt becomes white, the stripe stays."""
+    plain, bleached = _brightened(_pale_shirt(), 1.0), _brightened(_pale_shirt(), 1.25)
+    other = _brightened(_pale_shirt(slice(40, 46)), 1.25)
+    looks = _look(np.concatenate([plain, phash.turn(bleached, view), phash.turn(other, view)]))
+    assert looks.cutout_N.all()
+    assert not looks.flat_N.any()
+    good, correlation = verdict.verify(
+        _pairs([(0, 1, view, 0), (0, 2, view, 0), (1, 2, 0, 0)]), looks, looks, BARS
+    )
+    assert good.tolist() == [True, False, False]
+    assert correlation[0] < BARS.correlation
+    back = int(phash.inverse(np.array([view]))[0])
+    assert verdict.verify(_pairs([(1, 0, back, 0)]), looks, looks, BARS)[0].tolist() == [True]
+
+
+@pytest.mark.parametrize("view", range(8))
+def test_a_bleached_copy_is_a_candidate_though_its_hash_is_far(view):
+    sneaker = np.full((1, 64, 64, 3), 255.0)
+    pale = np.random.default_rng(0).uniform(195, 245, size=(6, 6, 1))
+    sneaker[:, 8:56, 8:56] = np.kron(pale, np.ones((8, 8, 1)))
+    sneaker[:, 48:52, 12:20] = 120
+    tiny = np.concatenate([phash.turn(_brightened(sneaker, 1.25), view), _brightened(sneaker, 1.0)])
+    hash_N = _hashes(tiny)
+    back = int(phash.inverse(np.array([view]))[0])
+    distance = int(phash.hamming(phash.views(hash_N[:1])[back], hash_N[1:])[0])
+    assert distance > 12
+    pairs = _as_set(duplicates.bleached_candidates(hash_N, np.arange(2), _look(tiny), 12))
+    assert (0, 1, back, distance) in pairs
+    assert all(first < second for first, second, _, _ in pairs)
+    assert _as_set(duplicates.bleached_candidates(hash_N, np.array([0]), _look(tiny), 12)) == set()
+
+
+def test_scenes_and_dark_things_are_not_bleached():
+    tiny = np.concatenate([_scenes(3, 4), _cutouts([(40, 30, 20)]), _cutouts([(40, 30, 20)])])
+    assert _as_set(duplicates.bleached_candidates(_hashes(tiny), np.arange(6), _look(tiny), 12)) == set()
+    nothing = np.empty(0, dtype=np.int64)
+    assert _as_set(duplicates.bleached_candidates(_hashes(tiny), nothing, _look(tiny), 12)) == set()
+
+
+def test_a_few_specks_are_nobodys_bleached_copy():
+    shirt = _pale_shirt(slice(0, 0))
+    shirt[:, 40:44, 40:44] = 150.0
+    looks = _look(np.concatenate([_brightened(shirt, 1.0), _brightened(shirt, 1.25)]))
+    good, _ = verdict.verify(_pairs([(0, 1, 0, 0)]), looks, looks, BARS)
+    assert good.tolist() == [False]
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_verdicts_on_bleached_copies_do_not_depend_on_the_order_of_a_pair(seed):
+    rng = np.random.default_rng(seed)
+    things = np.full((4, 64, 64, 3), 255.0)
+    coarse = rng.uniform(120, 255, size=(4, 8, 8, 3))
+    things[:, 12:52, 12:52] = np.kron(coarse, np.ones((1, 5, 5, 1)))
+    looks = _look(np.concatenate([_brightened(things, 1.0), _brightened(things, 1.25)]))
+    rows = [(i, j, 0, 0) for i in range(8) for j in range(i)]
+    there, _ = verdict.verify(_pairs(rows), looks, looks, BARS)
+    back, _ = verdict.verify(_pairs([(j, i, 0, 0) for i, j, _, _ in rows]), looks, looks, BARS)
+    assert there.tolist() == back.tolist()
 
 
 def test_the_same_outline_with_another_frame_is_no_brighter_copy():
@@ -165,7 +238,7 @@ def test_the_same_outline_with_another_frame_is_no_brighter_copy():
     racket[:, 12:52, 20:44] = (60, 70, 90)
     racket[1, 12:52, 20:44] = (60, 120, 60)
     looks = _look(_brightened(racket, 1.0))
-    good, correlation = duplicates.verify(_pairs([(0, 1, 0, 0), (1, 0, 0, 0)]), looks, looks, BARS)
+    good, correlation = verdict.verify(_pairs([(0, 1, 0, 0), (1, 0, 0, 0)]), looks, looks, BARS)
     assert correlation.min() > 0.9
     assert good.tolist() == [False, False]
 
@@ -177,7 +250,7 @@ def test_a_pale_cutout_is_a_copy_where_only_coding_noise_differs():
     looks = _look(np.concatenate([pale, noisy]))
     assert looks.cutout_N.all()
     assert not looks.flat_N.any()
-    good, _ = duplicates.verify(_pairs([(0, 1, 0, 0)]), looks, looks, BARS)
+    good, _ = verdict.verify(_pairs([(0, 1, 0, 0)]), looks, looks, BARS)
     assert good.tolist() == [True]
 
 
@@ -191,7 +264,7 @@ def test_fine_noise_leaves_a_cutout_a_copy_and_another_colour_does_not():
     colored = (one + np.array([13, -13, 13]) * thing).astype(np.uint8)
     looks = _look(np.concatenate([one, noisy, colored]))
     assert looks.cutout_N.all()
-    good, _ = duplicates.verify(_pairs([(0, 1, 0, 0), (0, 2, 0, 0)]), looks, looks, BARS)
+    good, _ = verdict.verify(_pairs([(0, 1, 0, 0), (0, 2, 0, 0)]), looks, looks, BARS)
     assert good.tolist() == [True, False]
 
 
@@ -209,26 +282,26 @@ def test_same_scene_in_other_colours_is_no_copy_but_its_grey_version_is():
     recolored = np.clip(luma + (scene - luma)[..., ::-1], 0, 255).astype(np.uint8)
     grey = np.repeat(luma, 3, axis=3).astype(np.uint8)
     tiny = np.concatenate([scene, recolored, grey])
-    looks = duplicates.look(tiny, np.array([False, False, True]))
+    looks = verdict.look(tiny, np.array([False, False, True]))
     loose = Bars(correlation=0.5)
-    good, _ = duplicates.verify(_pairs([(0, 1, 0, 0), (0, 2, 0, 0)]), looks, looks, loose)
+    good, _ = verdict.verify(_pairs([(0, 1, 0, 0), (0, 2, 0, 0)]), looks, looks, loose)
     assert good.tolist() == [False, True]
 
 
 def test_flat_images_match_nothing():
     looks = _look(np.full((2, 16, 16, 3), 128, dtype=np.uint8))
-    good, _ = duplicates.verify(_pairs([(0, 1, 0, 0)]), looks, looks, BARS)
+    good, _ = verdict.verify(_pairs([(0, 1, 0, 0)]), looks, looks, BARS)
     assert looks.flat_N.all()
     assert not good.any()
 
 
 def _group(tiny, same, pairs, best_first=None):
-    fits = partial(duplicates.fits_by_tiny, hash_N=_hashes(tiny), looks=_look(tiny), bars=BARS.lax())
+    fits = partial(verdict.fits_by_tiny, hash_N=_hashes(tiny), looks=_look(tiny), bars=BARS.lax())
     best = np.array(list(range(len(tiny))) if best_first is None else best_first, dtype=np.int64)
-    return duplicates.group(np.array(same, dtype=np.int64), pairs, best, fits)
+    return copy_groups.group(np.array(same, dtype=np.int64), pairs, best, fits)
 
 
-def _members(groups: duplicates.Groups) -> list[list[int]]:
+def _members(groups: copy_groups.Groups) -> list[list[int]]:
     return [groups.image_M[groups.number_M == number].tolist() for number in np.unique(groups.number_M)]
 
 
@@ -259,6 +332,72 @@ def test_groups_are_numbered_by_their_smallest_image():
     assert (moved.image_M.tolist(), moved.representative_M.tolist()) == ([10, 20, 40, 50], [40, 50, 40, 50])
 
 
+def _fits_only(pairs: set[tuple[int, int]]):
+    """A membership that holds for these pairs, either way round."""
+
+    def fits(image_M, representative_M):
+        both = zip(image_M.tolist(), representative_M.tolist(), strict=True)
+        none = np.zeros(len(image_M), dtype=np.int64)
+        return copy_groups.Fits(
+            np.array([(a, b) in pairs or (b, a) in pairs for a, b in both], dtype=bool), none, none
+        )
+
+    return fits
+
+
+@pytest.mark.parametrize(
+    ("links", "expected"),
+    [
+        # 4 is no copy of the best, 0, but of the three others: of three of the four that fit.
+        ([(0, 1), (0, 2), (0, 3), (1, 4), (2, 4), (3, 4)], [[0, 1, 2, 3, 4]]),
+        # Half of them is not enough.
+        ([(0, 1), (0, 2), (0, 3), (1, 4), (2, 4)], [[0, 1, 2, 3]]),
+        # One alone is a chain: 4 ~ 1 ~ 0.
+        ([(0, 1), (1, 4)], [[0, 1]]),
+    ],
+)
+def test_a_member_far_from_the_best_stays_where_most_others_speak_for_it(links, expected):
+    pairs = _pairs([(a, b, 0, 0) for a, b in links])
+    near = {(0, 1), (0, 2), (0, 3)}
+    groups = copy_groups.group(np.arange(5), pairs, np.arange(5), _fits_only(near))
+    assert _members(groups) == expected
+
+
+def test_a_member_goes_where_most_of_its_pairs_are():
+    """3 comes near to 0, the best, but is paired with 2, 4 and 5, which are another picture."""
+    rows = [(0, 1), (0, 3), (2, 3), (3, 4), (3, 5), (2, 4), (4, 5), (2, 5)]
+    near = {(0, 1), (0, 3), (2, 3), (2, 4), (2, 5)}
+    pairs = _pairs([(a, b, 0, 0) for a, b in rows])
+    groups = copy_groups.group(np.arange(6), pairs, np.arange(6), _fits_only(near))
+    assert _members(groups) == [[0, 1], [2, 3, 4, 5]]
+    # As many here as there: it stays with the best.
+    pairs = _pairs([(0, 1, 0, 0), (0, 3, 0, 0), (2, 3, 0, 0)])
+    groups = copy_groups.group(np.arange(6), pairs, np.arange(6), _fits_only(near))
+    assert _members(groups) == [[0, 1, 3]]
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_each_image_is_in_one_group_at_most_whatever_fits(seed):
+    rng = np.random.default_rng(seed)
+    num = 9
+    every = [(a, b) for a in range(num) for b in range(a + 1, num)]
+    pairs = _pairs([(a, b, 0, 0) for a, b in every if rng.random() < 0.4])
+    near = {pair for pair in every if rng.random() < 0.4}
+    same = rng.integers(0, 7, size=num)
+    groups = copy_groups.group(same, pairs, rng.permutation(num), _fits_only(near))
+    assert len(set(groups.image_M.tolist())) == len(groups.image_M)
+    assert np.isin(groups.representative_M, groups.image_M).all()
+    assert all(len(members) > 1 for members in _members(groups))
+
+
+def test_equal_files_have_one_voice():
+    pairs = _pairs([(0, 1, 0, 0), (0, 2, 0, 0), (1, 4, 0, 0)])
+    same = np.array([0, 1, 2, 1, 4])  # 3 is 1 once more
+    groups = copy_groups.group(same, pairs, np.arange(5), _fits_only({(0, 1), (0, 2), (0, 3)}))
+    assert _members(groups) == [[0, 1, 2, 3]]
+
+
 def test_a_chain_is_cut():
     scenes = _scenes(5, 2).astype(float)
     steps = np.linspace(0, 1, 9)[:, None, None, None]
@@ -269,7 +408,7 @@ def test_a_chain_is_cut():
     assert groups.number_M.max() > 0
     none = np.zeros_like(groups.image_M)
     pairs = Pairs(groups.image_M, groups.representative_M, none, none)
-    assert duplicates.verify(pairs, looks, looks, BARS.lax())[0].all()
+    assert verdict.verify(pairs, looks, looks, BARS.lax())[0].all()
     assert len(set(groups.image_M.tolist())) == len(groups.image_M)
 
 
@@ -298,13 +437,13 @@ def test_no_images_at_all():
 
 def test_best_views_keeps_each_pair_once_under_its_highest_score():
     found = [_pairs([(3, 4, 1, 9), (0, 2, 5, 7)]), _pairs([(0, 2, 6, 3), (3, 4, 0, 8), (3, 4, 2, 8)])]
-    best = duplicates.best_views(found, [np.array([0.5, 0.9]), np.array([0.8, 0.6, 0.6])])
+    best = best_views(found, [np.array([0.5, 0.9]), np.array([0.8, 0.6, 0.6])])
     assert _as_set([best]) == {(0, 2, 5, 7), (3, 4, 0, 8)}
-    assert len(duplicates.best_views([], [])) == 0
+    assert len(best_views([], [])) == 0
 
 
 def test_look_checks_its_input():
     with pytest.raises(ValueError, match=r"expected \(N, S, S, 3\) uint8"):
-        duplicates.look(np.zeros((2, 16, 16)), np.zeros(2, dtype=bool))
+        verdict.look(np.zeros((2, 16, 16)), np.zeros(2, dtype=bool))
     with pytest.raises(ValueError, match="gray flags"):
-        duplicates.look(np.zeros((2, 16, 16, 3), dtype=np.uint8), np.zeros(3, dtype=bool))
+        verdict.look(np.zeros((2, 16, 16, 3), dtype=np.uint8), np.zeros(3, dtype=bool))

@@ -14,8 +14,7 @@ from webclean.io import tables
 from webclean.io.decode import TINY_SIDE
 from webclean.io.run_dir import RunDir
 from webclean.io.tiny_file import TinyFile
-from webclean.ops import duplicates
-from webclean.ops.duplicates import Looks
+from webclean.ops.verdict import Looks, look
 from webclean.stages.rows import flags, is_usable
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def _of_part(part: pa.Table, start: int, tiny: TinyFile) -> dict[str, NDArray[An
     usable = part.filter(is_usable_P)
     octets = b"".join(usable.column(schema.TINY).to_pylist())
     tiny_NSSC = np.frombuffer(octets, dtype=np.uint8).reshape(-1, TINY_SIDE, TINY_SIDE, 3)
-    looks = duplicates.look(tiny_NSSC, flags(usable.column(schema.IS_GRAY)))
+    looks = look(tiny_NSSC, flags(usable.column(schema.IS_GRAY)))
     tiny.append(tiny_NSSC)
     is_empty_P = flags(pc.equal(part.column(schema.STATUS), _EMPTY))
     is_known_P = is_empty_P | ~flags(part.column(schema.SHA256).is_null())

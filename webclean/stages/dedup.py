@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from webclean import schema
 from webclean.config import DedupConfig, IngestConfig
 from webclean.io.tiny_file import TinyFile
 from webclean.ops import duplicates
-from webclean.ops.duplicates import NO_PAIRS, Bars, Fits, Groups, Membership, Pairs
+from webclean.ops.copy_groups import Fits, Groups, Membership, group
+from webclean.ops.pairs import NO_PAIRS, Pairs, best_views
+from webclean.ops.verdict import Bars, fits_by_tiny, verify
 from webclean.stages import contents, second_pass, test_set
 from webclean.stages.base import Context, Counts, Source
 from webclean.stages.contents import Contents
@@ -58,15 +61,11 @@ def run(config: DedupConfig, context: Context) -> Counts:
         if config.against is not None:
             assert context.listing is not None, "execute hands over what source_fingerprint listed"
             test = test_set.read(context.listing, context)
-        fits: Membership = partial(
-            duplicates.fits_by_tiny, hash_N=images.hash_N, looks=images.looks, bars=bars.lax()
-        )
+        fits: Membership = partial(fits_by_tiny, hash_N=images.hash_N, looks=images.looks, bars=bars.lax())
         second = None
         if config.second_pass:
             second = _SecondPass.run(context, images, test, pairs)
-            pairs = duplicates.best_views(
-                [pairs, second.pairs], [np.ones(len(pairs)), np.zeros(len(second.pairs))]
-            )
+            pairs = best_views([pairs, second.pairs], [np.ones(len(pairs)), np.zeros(len(second.pairs))])
             fits = partial(second.fits, first_look=fits)
         against: dict[int, Hit] = {}
         if test is not None:
@@ -108,13 +107,17 @@ def _near_pairs(images: Contents, radius: int, bars: Bars, context: Context) -> 
 
         stands_N, of_crowds = duplicates.in_crowds(images.hash_N, asked, looks, bars)
         asked = asked[stands_N]
-        for block in duplicates.candidates(images.hash_N[asked], None, radius, told):
+        by_hash = (
+            block.at(asked) for block in duplicates.candidates(images.hash_N[asked], None, radius, told)
+        )
+        bleached = duplicates.bleached_candidates(images.hash_N, asked, looks, radius)
+        for block in chain(by_hash, bleached):
             # In the order of the rows, so that tiny copies are read side by side.
-            pairs = block.where(np.lexsort((block.second_P, block.first_P))).at(asked)
-            verdict_P, correlation_P = duplicates.verify(pairs, looks, looks, bars)
+            pairs = block.where(np.lexsort((block.second_P, block.first_P)))
+            verdict_P, correlation_P = verify(pairs, looks, looks, bars)
             found.append(pairs.where(verdict_P))
             scores.append(correlation_P[verdict_P])
-    return duplicates.best_views([of_crowds, *found], [np.ones(len(of_crowds)), *scores])
+    return best_views([of_crowds, *found], [np.ones(len(of_crowds)), *scores])
 
 
 @dataclass(frozen=True)
@@ -227,7 +230,7 @@ def _groups(
         pairs.view_P,
         pairs.distance_P,
     )
-    found = duplicates.group(
+    found = group(
         images.same_N[linked],
         among_linked,
         _best_first(known),

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from webclean.engines.base import Crash
 from webclean.ops import overlap, phash, windows
-from webclean.ops.duplicates import Fits, Pairs, best_views
+from webclean.ops.copy_groups import Fits
 from webclean.ops.overlap import Task
+from webclean.ops.pairs import Pairs, best_views
 from webclean.ops.windows import Starts, Windows
 from webclean.stages.base import Context
 

@@ -13,7 +13,8 @@ from webclean import schema
 from webclean.engines.base import Crash
 from webclean.io.decode import TINY_SIDE, Inspection, Limits
 from webclean.ops import duplicates
-from webclean.ops.duplicates import Bars, Looks, Pairs
+from webclean.ops.pairs import Pairs
+from webclean.ops.verdict import Bars, Looks, look, verify
 from webclean.stages import contents
 from webclean.stages.base import Context
 from webclean.stages.contents import Contents
@@ -76,7 +77,7 @@ def read(test: Listing, context: Context) -> TestSet:
     if unusable:
         context.note(f"test set: {unusable} of {len(uris)} files are no usable images and were not compared")
     octets = b"".join(found.tiny for _, found in known if found.tiny is not None)
-    looks = duplicates.look(
+    looks = look(
         np.frombuffer(octets, dtype=np.uint8).reshape(-1, TINY_SIDE, TINY_SIDE, 3),
         np.array([found.is_gray for _, found in known], dtype=np.bool_),
     )
@@ -119,7 +120,7 @@ def hits(
         if (sha[0], sha[1]) in by_sha:
             offer(row, Hit(by_sha[sha[0], sha[1]], schema.KIND_EXACT, 0, 0), 1.0)
     for pairs in duplicates.candidates(images.hash_N, test.hash_T, radius):
-        verdict_P, correlation_P = duplicates.verify(pairs, images.looks, test.looks, bars)
+        verdict_P, correlation_P = verify(pairs, images.looks, test.looks, bars)
         _offer_all(offer, test, pairs.where(verdict_P), correlation_P[verdict_P])
     # What only the second pass sees stands behind what the first one found.
     _offer_all(offer, test, overlaps, np.full(len(overlaps), -1.0))
