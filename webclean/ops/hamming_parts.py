@@ -19,8 +19,10 @@ places, M matches.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -134,9 +136,9 @@ def near(
             for xor, chosen in _alike(turned, part).items()
             for differing in ball
         ]
-        for start in range(0, len(meetings), _AT_ONCE):
-            some = meetings[start : start + _AT_ONCE]
-            work.append(_met(_Search(plan, part, asked_U, permuted_U, radius, turned), some))
+        units = [meetings[start : start + _AT_ONCE] for start in range(0, len(meetings), _AT_ONCE)]
+        search = _Search(plan, part, asked_U, permuted_U, radius, turned, len(units))
+        work += [_met(search, some) for some in units]
     return work
 
 
@@ -199,8 +201,24 @@ def _transformed(x_K: NDArray[np.generic]) -> NDArray[np.float64]:
     return transformed_K
 
 
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """What the units of work of one part look at.
+
+    Attributes:
+        asked, hashes: the queries and the hashes; one object where they are the same.
+        begin_of_hashes: how many queries stand before them in `moved_A`.
+        moved_A: uint64, the queries and behind them the hashes, their keys on top.
+    """
+
+    asked: _Side
+    hashes: _Side
+    begin_of_hashes: int
+    moved_A: NDArray[np.uint64]
+
+
 class _Search:
-    """What one unit of work needs to know.
+    """What the units of work of one part need to know.
 
     Args:
         plan: of the search.
@@ -208,6 +226,7 @@ class _Search:
         asked_U, permuted_U: as to `near`, permuted.
         radius: of the search.
         turned: the flips, permuted.
+        num_units: how many units of work there are.
     """
 
     def __init__(
@@ -218,7 +237,10 @@ class _Search:
         permuted_U: NDArray[np.uint64],
         radius: int,
         turned: NDArray[np.uint64],
+        num_units: int,
     ) -> None:
+        self._lock, self._num_open = Lock(), num_units
+        self._sorted: _Sorted | None = None
         self.part, self.asked_U, self.permuted_U, self.radius = part, asked_U, permuted_U, radius
         self.flip_F = _on_top(turned, part)
         # What is allowed in an earlier part was met there.
@@ -227,6 +249,28 @@ class _Search:
         self.earlier = list(
             zip(_on_top(masks, part), (plan.allowed[other] for other in earlier), strict=True)
         )
+
+    @contextmanager
+    def sorted(self) -> Iterator[_Sorted]:
+        """Sorted by the first unit that asks, for all, and let go by the last."""
+        with self._lock:
+            if self._sorted is None:
+                self._sorted = self._sort()
+            found = self._sorted
+        try:
+            yield found
+        finally:
+            with self._lock:
+                self._num_open -= 1
+                if not self._num_open:
+                    self._sorted = None
+
+    def _sort(self) -> _Sorted:
+        hashes, moved_A = _Side.of(self.permuted_U, self.part)
+        if self.asked_U is None:
+            return _Sorted(hashes, hashes, 0, moved_A)
+        asked, moved_U = _Side.of(self.asked_U, self.part)
+        return _Sorted(asked, hashes, len(moved_U), np.concatenate([moved_U, moved_A]))
 
 
 def _on_top(permuted_U: NDArray[np.uint64], part: int) -> NDArray[np.uint64]:
@@ -269,16 +313,15 @@ class _Side:
 
 def _met(search: _Search, meetings: list[_Meeting]) -> Iterator[Matches]:
     """Matches among those that meet."""
-    hashes, moved_A = _Side.of(search.permuted_U, search.part)
-    asked, begin_of_hashes = hashes, 0
-    if search.asked_U is not None:
-        asked, moved_U = _Side.of(search.asked_U, search.part)
-        begin_of_hashes = len(moved_U)
-        moved_A = np.concatenate([moved_U, moved_A])
-        del moved_U
-    found = _Found(search, asked, hashes, begin_of_hashes)
+    with search.sorted() as ordered:
+        yield from _met_in(search, ordered, meetings)
+
+
+def _met_in(search: _Search, ordered: _Sorted, meetings: list[_Meeting]) -> Iterator[Matches]:
+    asked, hashes, moved_A = ordered.asked, ordered.hashes, ordered.moved_A
+    found = _Found(search, asked, hashes, ordered.begin_of_hashes)
     begin_K, num_K = hashes.table()
-    begin_K += begin_of_hashes
+    begin_K += ordered.begin_of_hashes
     for meeting in meetings:
         if search.asked_U is None and meeting.xor == 0:
             for differing_P, where in _within_runs(hashes, moved_A):
