@@ -44,11 +44,11 @@ _RUNS: Final = 1 << 14  # runs looked at at once: what they need stays in the pr
 _MANY_PAIRS: Final = 1 << 13  # of two runs, so many that they are worth a call of their own
 
 # Nanoseconds on one core at 2.5 GHz; they only choose between ways to the same result.
-_MEET_NS: Final = 4.0  # to bring a pair together
-_TEST_NS: Final = 1.5  # to compare it under one flip
-_PLACE_NS: Final = 8.0  # to bring a query to its place under one XOR
-_RUN_NS: Final = 40.0  # for one of its runs
-_XOR_NS: Final = 150_000.0  # for an XOR, however few the hashes
+_MEET_NS: Final = 5.5  # to bring a pair together
+_TEST_NS: Final = 2.0  # to compare it under one flip
+_PLACE_NS: Final = 11.0  # to bring a query to its place under one XOR
+_RUN_NS: Final = 55.0  # for one of its runs
+_XOR_NS: Final = 200_000.0  # for an XOR, however few the hashes
 
 
 @dataclass(frozen=True, slots=True)
