@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from archived import write_tar, write_zip
 from exported_run import picture
+from letters import Letters
 
 from webclean import schema
 from webclean.cli.app import main
@@ -108,18 +107,6 @@ def test_the_crawl_is_held_against_a_test_set_in_an_archive(tmp_path):
     copies = tables.read(run, schema.DUPLICATES, schema.DUPLICATES_TABLE).to_pylist()
     assert sum(c["against"] is not None for c in copies) == 9
     assert {str(c["against"]).partition("#")[0] for c in copies} == {"00000.tar"}
-
-
-class Letters:
-    """A stand-in for the sentence encoder: a text points at its first letter."""
-
-    identity = "letters"
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        return np.eye(26, dtype=np.float32)[[ord(text[0].lower()) % 26 for text in texts]]
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.mark.slow

@@ -9,19 +9,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from named_files import files
 from PIL import Image
 
 from webclean.config import IngestConfig
 from webclean.errors import ImagesNotFoundError
 from webclean.io.readers.listing import Listing, fingerprint, list_source
-
-
-def files(folder: Path, *names: str) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
-    return folder
 
 
 def listed(source: Path, **options: object) -> Listing:

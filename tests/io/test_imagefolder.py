@@ -8,19 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from named_files import files
 
 from webclean.config import IngestConfig
 from webclean.errors import ConfigError, ImagesNotFoundError
 from webclean.io.readers import uris
 from webclean.io.readers.listing import Listing, fingerprint, list_source
-
-
-def files(folder: Path, *names: str) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
-    return folder
 
 
 def jsonl(path: Path, *rows: object) -> None:

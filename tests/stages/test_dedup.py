@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deduped_run import dedup, rows_of
 from PIL import Image
 
 from webclean import schema
-from webclean.config import DedupConfig, IngestConfig
-from webclean.engines.local import InlineEngine, LocalEngine
+from webclean.config import DedupConfig
+from webclean.engines.local import LocalEngine
 from webclean.io import tables
 from webclean.io.readers import listing
-from webclean.io.run_dir import RunDir
-from webclean.stages.base import Context, Outcome, execute
+from webclean.stages.base import Outcome, execute
 from webclean.stages.chain import BY_NAME
 
 DATA = os.environ.get("WEBCLEAN_DATA")
@@ -41,24 +41,6 @@ def _write(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def _run(tmp_path: Path, source: Path, name: str = "run", engine: object = None, **options: object):
-    run = RunDir(str(tmp_path / name))
-    run.make()
-    context = Context(run=run, engine=engine or InlineEngine())  # type: ignore[arg-type]
-    execute(BY_NAME["ingest"], IngestConfig(source=str(source)), context)
-    outcome = execute(BY_NAME["dedup"], DedupConfig(**options), context)
-    return context, outcome
-
-
-def _rows(context: Context) -> dict[str, dict[str, object]]:
-    """source_key -> row of `duplicates`, keepers as source keys."""
-    columns = (schema.IMAGE_ID, schema.SOURCE_KEY)
-    images = tables.read(context.run, schema.IMAGES, schema.IMAGES_TABLE, columns).to_pylist()
-    key = {row["image_id"]: row["source_key"] for row in images}
-    rows = tables.read(context.run, schema.DUPLICATES, schema.DUPLICATES_TABLE).to_pylist()
-    return {key[row["image_id"]]: {**row, "keeper": key.get(row["keeper_id"])} for row in rows}
-
-
 @pytest.fixture
 def crawl(tmp_path: Path) -> Path:
     return _write(
@@ -80,8 +62,8 @@ def crawl(tmp_path: Path) -> Path:
 
 
 def test_groups_keepers_views_and_kinds(tmp_path, crawl):
-    context, outcome = _run(tmp_path, crawl)
-    rows = _rows(context)
+    context, outcome = dedup(tmp_path, crawl)
+    rows = rows_of(context.run)
     assert {key: row["group"] for key, row in rows.items()} == {
         "cat/a.jpg": 0, "cat/a_small.jpg": 0, "cat/b.jpg": 1, "cat/b_mirror.jpg": 1, "cat/c.jpg": 2, "dog/c.jpg": 2,
         "cat/page.jpg": 3, "dog/page.jpg": 3,
@@ -108,16 +90,16 @@ def test_keeper_order_is_pixels_bytes_rank_key(tmp_path):
     same = _jpeg(_image(1))
     folder = _write(tmp_path / "crawl", {f"{n}.jpg": same for n in "abcd"} | {"z.jpg": _jpeg(_image(1), 97)})
     (folder / "manifest.csv").write_text("path,query,rank\na.jpg,q,\nb.jpg,q,7\nd.jpg,q,2\nc.jpg,q,2\n")
-    assert {row["keeper"] for row in _rows(_run(tmp_path, folder)[0]).values()} == {"c.jpg"}
+    assert {row["keeper"] for row in rows_of(dedup(tmp_path, folder)[0].run).values()} == {"c.jpg"}
     (folder / "manifest.csv").write_text("path,query,rank\na.jpg,q,1\nz.jpg,q,9\n")
-    assert {row["keeper"] for row in _rows(_run(tmp_path, folder, "two")[0]).values()} == {"z.jpg"}
+    assert {row["keeper"] for row in rows_of(dedup(tmp_path, folder, "two")[0].run).values()} == {"z.jpg"}
 
 
 def test_same_bytes_for_any_number_of_workers(tmp_path, crawl):
     engine = LocalEngine(2)
     parts = []
     for name, chosen in (("one", None), ("two", engine)):
-        context, _ = _run(tmp_path, crawl, name, chosen, against=str(crawl))
+        context, _ = dedup(tmp_path, crawl, name, chosen, against=str(crawl))
         parts.append(context.run.read_bytes("duplicates/part-00000.parquet"))
     engine.close()
     assert parts[0] == parts[1]
@@ -129,8 +111,8 @@ def test_against_marks_copies_of_the_test_set(tmp_path, crawl):
         {"x/d_dark.jpg": _jpeg(_image(4).point(lambda level: int(level * 0.8))), "x/c.jpg": _jpeg(_image(3)),
          "x/other.jpg": _jpeg(_image(99)), "x/bad.jpg": b"no"},
     )  # fmt: skip
-    context, outcome = _run(tmp_path, crawl, against=str(test))
-    rows = _rows(context)
+    context, outcome = dedup(tmp_path, crawl, against=str(test))
+    rows = rows_of(context.run)
     assert {key: row["against"] for key, row in rows.items() if row["against"]} == {
         "dog/d.jpg": "x/d_dark.jpg", "cat/c.jpg": "x/c.jpg", "dog/c.jpg": "x/c.jpg",
     }  # fmt: skip
@@ -142,7 +124,7 @@ def test_against_marks_copies_of_the_test_set(tmp_path, crawl):
 
 def test_a_changed_test_set_is_seen(tmp_path, crawl):
     test = _write(tmp_path / "test", {"x/1.jpg": _jpeg(_image(99))})
-    context, _ = _run(tmp_path, crawl, against=str(test))
+    context, _ = dedup(tmp_path, crawl, against=str(test))
 
     def again() -> Outcome:
         return execute(BY_NAME["dedup"], DedupConfig(against=str(test)), context)
@@ -165,7 +147,7 @@ def test_the_test_set_is_listed_once(tmp_path, crawl, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(listing, "list_source", list_and_add)
-        context, outcome = _run(tmp_path, crawl, against=str(test))
+        context, outcome = dedup(tmp_path, crawl, against=str(test))
     assert outcome.result["against"] == {"images": 1, "unusable": 0}
     again = execute(BY_NAME["dedup"], DedupConfig(against=str(test)), context)
     assert again.result["against"] == {"images": 2, "unusable": 0}
@@ -179,8 +161,8 @@ def test_equal_broken_files_are_a_group_and_missing_ones_are_not(tmp_path):
             "a/h2.jpg": b"<html>no</html>", "b/other.jpg": b"<html>else</html>",
         },
     )  # fmt: skip
-    context, outcome = _run(tmp_path, source)
-    rows = _rows(context)
+    context, outcome = dedup(tmp_path, source)
+    rows = rows_of(context.run)
     assert set(rows) == {"a/e1.jpg", "b/e2.jpg", "a/h1.jpg", "a/h2.jpg"}
     assert rows["a/e1.jpg"]["group"] == rows["b/e2.jpg"]["group"] != rows["a/h1.jpg"]["group"]
     assert rows["a/e1.jpg"]["keeper_id"] is None
@@ -191,8 +173,8 @@ def test_equal_broken_files_are_a_group_and_missing_ones_are_not(tmp_path):
 
 def test_no_duplicates_and_one_image(tmp_path):
     folder = _write(tmp_path / "crawl", {"a/1.jpg": _jpeg(_image(1))})
-    context, outcome = _run(tmp_path, folder)
-    assert _rows(context) == {}
+    context, outcome = dedup(tmp_path, folder)
+    assert rows_of(context.run) == {}
     assert outcome.result["groups"] == 0
 
 
@@ -201,12 +183,12 @@ def test_no_duplicates_and_one_image(tmp_path):
 @pytest.mark.skipif(not DATA, reason="WEBCLEAN_DATA is not set")
 def test_sports_crawl(tmp_path):
     source = Path(str(DATA)) / "sports-crawl"
-    context, outcome = _run(tmp_path, source)
+    context, outcome = dedup(tmp_path, source)
     assert outcome.counts.total == 1881
     assert outcome.counts.forwarded == 1868
     # 19 groups of equal bytes, 10 across categories; one of them is two files without any byte.
     assert (outcome.result["exact_groups"], outcome.result["exact_groups_across_categories"]) == (19, 10)
-    group = {key: row["group"] for key, row in _rows(context).items()}
+    group = {key: row["group"] for key, row in rows_of(context.run).items()}
     with (source / "truth.csv").open() as file:
         planted = [
             (r["path"], r["of"]) for r in csv.DictReader(file) if r["kind"].startswith("near-duplicate")

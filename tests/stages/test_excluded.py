@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 from exported_run import picture
+from letters import Letters
 
 from webclean import schema
 from webclean.cli.app import main
@@ -19,18 +18,6 @@ from webclean.io.run_dir import RunDir
 from webclean.stages.rows import NO_CATEGORY, Categories
 
 PER_CATEGORY = 3  # fewer than folds: rank and text alone judge
-
-
-class Letters:
-    """A stand-in for the sentence encoder: a text points at its first letter."""
-
-    identity = "letters"
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        return np.eye(26, dtype=np.float32)[[ord(text[0].lower()) % 26 for text in texts]]
-
-    def close(self) -> None:
-        pass
 
 
 def ingest(folder: Path) -> RunDir:

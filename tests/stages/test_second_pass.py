@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deduped_run import dedup, groups_of, rows_of
 from PIL import Image, ImageDraw
 
-from webclean import schema
 from webclean.cli.app import main
-from webclean.config import DedupConfig, IngestConfig
-from webclean.engines.local import InlineEngine, LocalEngine
+from webclean.config import DedupConfig
+from webclean.engines.local import LocalEngine
 from webclean.errors import ArtifactStaleError
-from webclean.io import tables
 from webclean.io.run_dir import RunDir
-from webclean.stages.base import Context, execute
+from webclean.stages.base import execute
 from webclean.stages.chain import BY_NAME
 
 MIRROR = Image.Transpose.FLIP_LEFT_RIGHT
@@ -76,37 +75,12 @@ def crawl(tmp_path: Path) -> Path:
     )
 
 
-def _dedup(tmp_path: Path, source: Path, name: str = "run", engine: object = None, **options: object):
-    run = RunDir(str(tmp_path / name))
-    run.make()
-    context = Context(run=run, engine=engine or InlineEngine())  # type: ignore[arg-type]
-    execute(BY_NAME["ingest"], IngestConfig(source=str(source)), context)
-    outcome = execute(BY_NAME["dedup"], DedupConfig(**options), context)
-    return context, outcome
-
-
-def _rows(run: RunDir) -> dict[str, dict[str, object]]:
-    images = tables.read(
-        run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, schema.SOURCE_KEY)
-    ).to_pylist()
-    key = {row["image_id"]: row["source_key"] for row in images}
-    rows = tables.read(run, schema.DUPLICATES, schema.DUPLICATES_TABLE).to_pylist()
-    return {key[row["image_id"]]: {**row, "keeper": key.get(row["keeper_id"])} for row in rows}
-
-
-def _groups(rows: dict[str, dict[str, object]]) -> set[frozenset[str]]:
-    members: dict[object, set[str]] = {}
-    for key, row in rows.items():
-        members.setdefault(row["group"], set()).add(key)
-    return {frozenset(group) for group in members.values()}
-
-
 def test_crops_and_boxes_are_found_by_the_second_pass_alone(tmp_path, crawl):
-    context, _ = _dedup(tmp_path, crawl)
-    assert _groups(_rows(context.run)) == {frozenset({"a/3.jpg", "a/3_equal.jpg"})}
+    context, _ = dedup(tmp_path, crawl)
+    assert groups_of(rows_of(context.run)) == {frozenset({"a/3.jpg", "a/3_equal.jpg"})}
     outcome = execute(BY_NAME["dedup"], DedupConfig(second_pass=True), context)
-    rows = _rows(context.run)
-    assert _groups(rows) == {
+    rows = rows_of(context.run)
+    assert groups_of(rows) == {
         frozenset({"a/1.jpg", "a/1_crop.jpg"}),
         frozenset({"a/2.jpg", "b/2_boxed.jpg"}),
         frozenset({"a/3.jpg", "a/3_equal.jpg", "a/3_crop_mirror.jpg"}),
@@ -123,7 +97,7 @@ def test_same_bytes_for_any_number_of_workers_and_nothing_is_left_behind(tmp_pat
     engine = LocalEngine(2)
     parts = []
     for name, chosen in (("one", None), ("two", engine)):
-        context, _ = _dedup(tmp_path, crawl, name, chosen, second_pass=True)
+        context, _ = dedup(tmp_path, crawl, name, chosen, second_pass=True)
         parts.append(context.run.read_bytes("duplicates/part-00000.parquet"))
         assert list(context.run.scratch("squares").iterdir()) == []
     engine.close()
@@ -135,9 +109,9 @@ def test_parts_of_one_wide_scene_are_no_chain(tmp_path):
     wide = _scene(7, (480, 240))
     parts = {f"a/{i}.jpg": wide.crop((60 * i, 0, 60 * i + 300, 240)) for i in range(4)}
     crops = {f"a/{i}_{i + 1}.jpg": wide.crop((60 * i + 60, 0, 60 * i + 300, 240)) for i in range(3)}
-    context, outcome = _dedup(tmp_path, _save(tmp_path / "crawl", parts | crops), second_pass=True)
+    context, outcome = dedup(tmp_path, _save(tmp_path / "crawl", parts | crops), second_pass=True)
     assert outcome.result["second_pass_pairs"] >= 6
-    groups = _groups(_rows(context.run))
+    groups = groups_of(rows_of(context.run))
     assert any(key in crops for group in groups for key in group)
     assert not any({"a/0.jpg", "a/3.jpg"} <= group for group in groups)
 
@@ -145,14 +119,14 @@ def test_parts_of_one_wide_scene_are_no_chain(tmp_path):
 def test_crops_of_test_images_are_marked(tmp_path, crawl):
     test = _save(tmp_path / "test", {"x/1.jpg": _part(_scene(1), 0.05, 0.05, 0.95, 0.95), "x/3.jpg": _boxed(_scene(3)),
                                      "x/9.jpg": _scene(9)})  # fmt: skip
-    context, _ = _dedup(tmp_path, crawl, against=str(test), second_pass=True)
-    assert {key: row["against"] for key, row in _rows(context.run).items() if row["against"]} == {
+    context, _ = dedup(tmp_path, crawl, against=str(test), second_pass=True)
+    assert {key: row["against"] for key, row in rows_of(context.run).items() if row["against"]} == {
         "a/1.jpg": "x/1.jpg", "a/3.jpg": "x/3.jpg", "a/3_equal.jpg": "x/3.jpg",
     }  # fmt: skip
 
 
 def test_a_file_that_is_gone_is_said(tmp_path, crawl):
-    context, _ = _dedup(tmp_path, crawl)
+    context, _ = dedup(tmp_path, crawl)
     (crawl / "a/4.jpg").unlink()
     with pytest.raises(ArtifactStaleError, match=r"a/4\.jpg could be decoded by ingest and cannot any more"):
         execute(BY_NAME["dedup"], DedupConfig(second_pass=True), context)
@@ -161,13 +135,13 @@ def test_a_file_that_is_gone_is_said(tmp_path, crawl):
 def test_one_image_and_blank_ones(tmp_path):
     images = {"a/1.jpg": _scene(1), "a/white.jpg": Image.new("RGB", (90, 90), "white"),
               "a/white2.jpg": Image.new("RGB", (80, 90), "white")}  # fmt: skip
-    context, outcome = _dedup(tmp_path, _save(tmp_path / "crawl", images), second_pass=True)
-    assert _rows(context.run) == {}
+    context, outcome = dedup(tmp_path, _save(tmp_path / "crawl", images), second_pass=True)
+    assert rows_of(context.run) == {}
     assert outcome.result["second_pass_pairs"] == 0
 
 
 def test_the_flag(tmp_path, crawl, capsys):
     run = tmp_path / "run"
     assert main(["ingest", str(crawl), str(run), "--second-pass", "--workers", "0"]) == 0
-    assert frozenset({"a/1.jpg", "a/1_crop.jpg"}) in _groups(_rows(RunDir(str(run))))
+    assert frozenset({"a/1.jpg", "a/1_crop.jpg"}) in groups_of(rows_of(RunDir(str(run))))
     assert "dedup" in capsys.readouterr().out
