@@ -106,7 +106,7 @@ def _in_order(found: Iterator[Matches], hashes: _Distinct) -> Iterator[Matches]:
 def _within(hash_U: NDArray[np.uint64], radius: int, told: Told, num_equal: int | None) -> Iterator[Matches]:
     """Pairs of distinct hashes, by bands or compared each with each."""
     if num_equal is None:
-        return _flat_within(hash_U, radius, told)
+        return _ahead(_flat_within(hash_U, radius, told))
     return _in_threads([_near_within(hash_U, radius, choice) for choice in _choices(radius, num_equal)], told)
 
 
@@ -135,7 +135,7 @@ def between(
         work = hamming_parts.near(way, queries.hash_U, hashes.hash_U, radius, flips)
         found = _in_threads(work, told)
     elif way is None:
-        found = _flat_between(queries.hash_U, hashes.hash_U, radius, flips, told)
+        found = _ahead(_flat_between(queries.hash_U, hashes.hash_U, radius, flips, told))
     else:
         work = [
             _near_between(queries.hash_U, hashes.hash_U, radius, choice, flips)
@@ -551,6 +551,11 @@ def _num_shared(some_N: NDArray[np.uint64], asked_Q: NDArray[np.uint64] | None, 
         asked, itself = choice.sorted(asked_Q) >> shift, 0
     num_Q = np.searchsorted(key_N, asked, side="right") - np.searchsorted(key_N, asked, side="left")
     return int(num_Q.sum()) - itself
+
+
+def _ahead(found: Iterator[Matches]) -> Iterator[Matches]:
+    """The same matches, searched for while the caller looks at those before."""
+    return _in_threads([found], _nobody)
 
 
 def _in_threads(work: list[Iterator[Matches]], told: Told) -> Iterator[Matches]:

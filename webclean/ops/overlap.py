@@ -32,8 +32,9 @@ _LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _CELLS: Final = 8
 _CELL: Final = SIDE // _CELLS
 
-# Side of the copy, steps, and grey levels beyond which a pixel loses its say while the two are brought together.
-_LEVELS: Final = ((16, 4, 40.0), (32, 3, 20.0), (SIDE, 1, 15.0))
+# Side of the copy, steps, grey levels beyond which a pixel loses its say while the two are brought together, and by how
+# much less detail than it must in the end may agree: of means of many pixels, whose colours coding has mixed, less does.
+_LEVELS: Final = ((16, 4, 40.0, 0.25), (32, 3, 20.0, 0.1), (SIDE, 1, 15.0, 0.0))
 _DAMPING: Final = 1e-3
 _LONGEST_STEP: Final = 0.05  # of the side, an edge moves in one step
 _FARTHEST: Final = 0.4  # of the side, an edge may lie outside
@@ -48,7 +49,6 @@ _DETAIL: Final = (
 _BAD_CELL: Final = 0.35  # share of a cell's pixels that do not agree
 _LEAST_OVERLAP: Final = 0.5  # share of the second picture that the first one covers
 _LEAST_DETAIL: Final = 3.0  # mean detail, levels: less is a blank page
-_SCREEN: Final = 0.06  # by how much less detail than it must in the end may agree on the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,14 +221,14 @@ def fit(
     laid = _Laid(window_P4.copy(), np.ones(len(window_P4)), np.zeros(len(window_P4)))
     found = Fit(*(np.ones(len(window_P4)) for _ in fields(Fit)))
     rows = np.arange(len(window_P4))
-    for side, steps, scale in _LEVELS:
+    for side, steps, scale, slack in _LEVELS:
         if not len(rows):
             break
         _adjust(laid, _reduced(first_PSS[rows], side), _reduced(second_PSS[rows], side), steps, scale)
         here = _compare(_reduced(first_PSSC[rows], side), _reduced(second_PSSC[rows], side), laid, bars)
         for field in fields(Fit):
             getattr(found, field.name)[rows] = getattr(here, field.name)
-        promising = np.flatnonzero(here.detail_P >= bars.detail - _SCREEN)
+        promising = np.flatnonzero(here.detail_P >= bars.detail - slack)
         rows, laid = rows[promising], laid.of(promising)
     # What was left on the way was not compared in full.
     left = np.ones(len(window_P4), dtype=np.bool_)

@@ -18,10 +18,10 @@ from webclean.ops import overlap, phash, windows
 from webclean.ops.copy_groups import Fits
 from webclean.ops.overlap import Task
 from webclean.ops.pairs import Pairs, best_views
+from webclean.ops.verdict import LUMA
 from webclean.ops.windows import Starts, Windows
 from webclean.stages.base import Context
 
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _BLOCK = 256  # images whose windows are hashed at once
 _LABEL = "second pass"
 
@@ -64,7 +64,7 @@ def read(
             context.run, ids, uris, side=overlap.SIDE, map_items=context.engine.map, advance=bar.advance
         )
     described = [
-        windows.describe(squares_KSSC[start : start + _BLOCK] @ _LUMA)
+        windows.describe(squares_KSSC[start : start + _BLOCK] @ LUMA)
         for start in range(0, max(1, len(ids)), _BLOCK)
     ]
     return Pictures(ids, squares_KSSC, windows.join(described), cutout_K, hash_K)
