@@ -42,6 +42,31 @@ def wup(parents: Mapping[str, Sequence[str]], a: str, b: str) -> float:
     return 2 * depth / (path_distance(parents, a, s) + path_distance(parents, b, s) + 2 * depth)
 
 
+def shared_information(
+    parents: Mapping[str, Sequence[str]], information: Mapping[str, float], a: str, b: str
+) -> float:
+    """IC of the most informative common ancestor."""
+    return max((information[name] for name in set(up(parents, a)) & set(up(parents, b))), default=0.0)
+
+
+def lin(parents: Mapping[str, Sequence[str]], information: Mapping[str, float], a: str, b: str) -> float:
+    both = information[a] + information[b]
+    if a == b:
+        return 1.0
+    return 2 * shared_information(parents, information, a, b) / both if both else 0.0
+
+
+def jiang_conrath(
+    parents: Mapping[str, Sequence[str]], information: Mapping[str, float], a: str, b: str
+) -> float:
+    if a == b:
+        return 1e300
+    if not information[a] or not information[b]:
+        return 0.0
+    apart = information[a] + information[b] - 2 * shared_information(parents, information, a, b)
+    return 1 / apart if apart else 1e300
+
+
 def stretch(x: Sequence[Sequence[float]]) -> list[list[float]]:
     """hat: min-max of the off-diagonal, diagonal 1."""
     num = len(x)

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import itertools
 import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import nltk
 import numpy as np
 import pytest
+from nltk.corpus.reader.wordnet import WordNetICCorpusReader
 
 from webclean.errors import ConfigError, DependencyMissingError
 from webclean.io import wordnet_fetch
+from webclean.io.information_content import read_information_content
 from webclean.io.wordnet import Senses, WordNet, open_wordnet
+from webclean.ops import ancestry
 
 # Parent and child, siblings, cousins, several parents, an instance, unrelated, a root.
 SAMPLE = [
@@ -59,6 +64,110 @@ def test_similarity_equals_nltk_pair_by_pair(wordnet: WordNet, measure: str) -> 
             if measure == "wup":
                 expected = 1.0 if i == j else max(expected, b.wup_similarity(a))
             assert found_CC[i, j] == pytest.approx(expected, abs=1e-12), (SAMPLE[i], SAMPLE[j])
+
+
+@pytest.fixture(scope="module")
+def ic_file(wordnet: WordNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An information-content file as NLTK's corpus has them: every twelfth noun mentioned, up to the root."""
+    mentions = {noun: float(i % 7 + 1) for i, noun in enumerate(sorted(wordnet._all_parents)) if i % 12 == 0}
+    counts: dict[str, float] = {}
+    for noun, times in mentions.items():
+        for above in ancestry.ancestor_distances(wordnet._all_parents, noun):
+            counts[above] = counts.get(above, 0.0) + times
+    lines = [
+        f"{int(noun)}n {count}" + ("" if wordnet._all_parents[noun] else " ROOT")
+        for noun, count in counts.items()
+    ]
+    file = tmp_path_factory.mktemp("ic") / "ic-test.dat"
+    file.write_text("\n".join(["wnver::test", *lines, "42v 3.0 ROOT", ""]))
+    return file
+
+
+def nltk_counts(file: Path) -> dict[str, Any]:
+    """The file as NLTK reads it."""
+    nltk.data.path.append(str(file.parent))
+    try:
+        return dict(WordNetICCorpusReader(str(file.parent), [file.name]).ic(file.name))
+    finally:
+        nltk.data.path.pop()
+
+
+def near_pairs(wordnet: WordNet, rng: np.random.Generator, num: int) -> list[tuple[str, str]]:
+    """Pairs of a noun and itself, its parent, a sibling and a cousin, in turn."""
+    nouns, pairs = sorted(wordnet._all_parents), []
+
+    def name(offset: str) -> str:
+        return str(wordnet._reader.synset_from_pos_and_offset("n", int(offset)).name())
+
+    while len(pairs) < num:
+        own = name(nouns[rng.integers(len(nouns))])
+        pairs.append((own, own))
+        climbed = wordnet._get(own)
+        for _ in range(2):
+            above = climbed.hypernyms() + climbed.instance_hypernyms()
+            if not above:
+                break
+            climbed = above[rng.integers(len(above))]
+            below = climbed.closure(lambda node: node.hyponyms() + node.instance_hyponyms(), depth=2)
+            near = [str(node.name()) for node in itertools.islice(below, 50)]
+            pairs.append((own, str(climbed.name())))
+            pairs.extend((own, near[i]) for i in rng.integers(len(near), size=2))
+    return pairs[:num]
+
+
+@pytest.mark.slow
+def test_ten_thousand_pairs_equal_nltk(wordnet: WordNet, ic_file: Path) -> None:
+    rng = np.random.default_rng(3)
+    near = near_pairs(wordnet, rng, 5000)
+    names = list(dict.fromkeys(name for pair in near for name in pair))
+    random = [tuple(names[i] for i in pair) for pair in rng.integers(len(names), size=(5000, 2))]
+    counts, information = nltk_counts(ic_file), read_information_content(str(ic_file))
+    wordnet._reader._max_depth["n", False] = wordnet.noun_depth
+    measures = ("path", "lch", "wup", "lin", "jcn")
+    relations = [wordnet.relation(names, measure, information=information) for measure in measures]
+    index = {name: i for i, name in enumerate(names)}
+    pairs = sorted([*near, *random], key=lambda pair: index[pair[0]])
+    skewed = 0
+    for own, group in itertools.groupby(pairs, key=lambda pair: pair[0]):
+        row_M = [relation(np.array([index[own]]))[0] for relation in relations]
+        a = wordnet._get(own)
+        for _, other in group:
+            b = wordnet._get(other)
+            both = a.wup_similarity(b), b.wup_similarity(a)
+            skewed += both[0] != both[1]
+            expected = (
+                a.path_similarity(b), a.lch_similarity(b), 1.0 if a == b else max(both),
+                1.0 if a == b else a.lin_similarity(b, counts), a.jcn_similarity(b, counts),
+            )  # fmt: skip
+            for measure, row, value in zip(measures, row_M, expected, strict=True):
+                assert row[index[other]] == pytest.approx(value, abs=1e-12, rel=1e-12), (measure, own, other)
+    assert 0 < skewed < 200  # NLTK's Wu-Palmer depends on the order for a few pairs in a thousand
+
+
+def test_information_content_equals_nltk_pair_by_pair(wordnet: WordNet, ic_file: Path) -> None:
+    counts, information = nltk_counts(ic_file), read_information_content(str(ic_file))
+    names = [name for name in SAMPLE if name != "entity.n.01"]  # 0 / 0 for NLTK
+    every = np.arange(len(names))
+    lin_CC = wordnet.relation(names, "lin", information=information)(every)
+    jcn_CC = wordnet.relation(names, "jcn", information=information)(every)
+    for i, a in enumerate(map(wordnet._get, names)):
+        for j, b in enumerate(map(wordnet._get, names)):
+            lin = 1.0 if i == j else a.lin_similarity(b, counts)
+            assert lin_CC[i, j] == pytest.approx(lin, abs=1e-12), (names[i], names[j])
+            assert jcn_CC[i, j] == pytest.approx(a.jcn_similarity(b, counts), rel=1e-12), (names[i], names[j])
+
+
+def test_kinds_of_a_synset_have_information_of_their_own(wordnet: WordNet, ic_file: Path) -> None:
+    information = read_information_content(str(ic_file))
+    own = information.of(wordnet.offset("shoe.n.01"))
+    rows = wordnet.relation(
+        ["shoe.n.01", "shoe.n.01", "shoe.n.01"], "lin", kind_of=[True, True, False], information=information
+    )
+    kind = own + np.log(2)
+    expected = [1, own / kind, 2 * own / (own + kind)]
+    np.testing.assert_allclose(rows(np.array([0]))[0], expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="needs information content"):
+        wordnet.relation(["shoe.n.01"], "jcn")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import re
 import zipfile
 from collections.abc import Sequence
@@ -19,9 +20,11 @@ from numpy.typing import NDArray
 
 from webclean.errors import ConfigError
 from webclean.io import wordnet_fetch
-from webclean.ops import taxonomy
+from webclean.io.information_content import InformationContent
+from webclean.ops import ancestry, taxonomy
+from webclean.ops.taxonomy import Rows
 
-MEASURES: Final = ("path", "wup", "lch")
+MEASURES: Final = ("path", "wup", "lch", "lin", "jcn")
 _WNID = re.compile(r"n(\d{8})(?!\d)")
 _SYNSET = re.compile(r"[^\s]+\.n\.\d+")
 _ALTERNATIVES = re.compile(r"[,;/|()]+")
@@ -191,7 +194,7 @@ class WordNet:
     @cached_property
     def noun_depth(self) -> int:
         """Edges of the longest way from a noun to the root: 19 in WordNet 3.0."""
-        _, high = taxonomy.depths(self._all_parents, sorted(self._all_parents))
+        _, high = ancestry.depths(self._all_parents, sorted(self._all_parents))
         return max(high.values())
 
     @cached_property
@@ -212,11 +215,27 @@ class WordNet:
     ) -> NDArray[np.float64]:
         """Similarity of senses by their places in the is-a graph: float64 (C, C), symmetric.
 
+        Arguments as `relation`.
+        """
+        return self.relation(synsets, measure, kind_of=kind_of)(np.arange(len(synsets)))
+
+    def relation(
+        self,
+        synsets: Sequence[str],
+        measure: str = "path",
+        *,
+        kind_of: Sequence[bool] | None = None,
+        information: InformationContent | None = None,
+    ) -> Rows:
+        """Rows of the matrix of similarities, for as many senses as a crawl has categories.
+
         Args:
             synsets: C sense names.
-            measure: `path` (in (0, 1]), `wup` (in (0, 1]) or `lch` (up to log(2 depth)).
+            measure: `path` (in (0, 1]), `wup` (in (0, 1]), `lch` (up to log(2 depth)), `lin` (in [0, 1]) or `jcn`.
             kind_of: True where the category is only a kind of its synset; it then hangs one edge below it,
-                so that two kinds of shoe are siblings and not the same thing.
+                so that two kinds of shoe are siblings and not the same thing. Half of the synset's mentions
+                are taken to be its own.
+            information: what `lin` and `jcn` go by.
         """
         if measure not in MEASURES:
             raise ValueError(f"measure must be one of {MEASURES}, not {measure!r}")
@@ -226,11 +245,25 @@ class WordNet:
             if is_kind:
                 nodes[index] = f"{synsets[index]} > {index}"
                 graph[nodes[index]] = (synsets[index],)
+        climbed = ancestry.climb(graph, nodes)
         if measure == "path":
-            return taxonomy.path_similarity(graph, nodes)
+            return taxonomy.path_rows(climbed)
         if measure == "wup":
-            return taxonomy.wu_palmer(graph, nodes)
-        return taxonomy.leacock_chodorow(graph, nodes, self.noun_depth)
+            return taxonomy.wu_palmer_rows(climbed)
+        if measure == "lch":
+            return taxonomy.leacock_chodorow_rows(climbed, self.noun_depth)
+        if information is None:
+            raise ValueError(f"measure {measure!r} needs information content")
+        known = {name: information.of(self.offset(name)) for name in graph if " > " not in name}
+        for index, node in enumerate(nodes):
+            if node not in known:
+                known[node] = min(known[synsets[index]] + math.log(2.0), taxonomy.UNSEEN)
+        rows = taxonomy.lin_rows if measure == "lin" else taxonomy.jiang_conrath_rows
+        return rows(climbed, known)
+
+    def offset(self, synset: str) -> int:
+        """Where a sense stands in data.noun, which is its number in `n02958343`."""
+        return int(self._get(synset).offset())
 
     @cached_property
     def compounds(self) -> frozenset[str]:
