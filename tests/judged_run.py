@@ -118,6 +118,7 @@ class JudgedRun:
         self.commit(schema.CATEGORY_SIMILARITY, schema.SIMILARITY_TABLE, pairs)
         self.commit(schema.CATEGORY_NEIGHBORS, schema.NEIGHBORS_TABLE, [])
         senses = dict.fromkeys(schema.SENSES_TABLE.column_names) | {
+            "synsets": [],
             "lemmas": [],
             "senses_found": [],
             "chosen_by": "none",

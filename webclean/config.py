@@ -414,12 +414,34 @@ class SimilarityConfig(LanguageConfig):
     """How alike the categories are: WordNet and the text of their names, blended."""
 
     senses: str | None = knob(
-        None, "CSV file (name,synset) that sets the WordNet sense of categories; an empty synset means none."
+        None,
+        "CSV file (name,synset) that sets the WordNet sense of categories; an empty synset means none, several"
+        " lines of one name several senses.",
+    )
+    taxonomy: str | None = knob(
+        None,
+        "Table (CSV, TSV, JSONL or Parquet) with columns child and parent that stands in for WordNet's is-a graph;"
+        " categories are found in it by name.",
     )
     measure: str = knob(
         "path",
-        "Similarity of two synsets: path (shortest path), wup (Wu-Palmer) or lch (Leacock-Chodorow).",
-        choices=("path", "wup", "lch"),
+        "Similarity of two places in the graph: path (shortest path), wup (Wu-Palmer), lch (Leacock-Chodorow), lin"
+        " (Lin) or jcn (Jiang-Conrath); the last two need --information-content.",
+        choices=("path", "wup", "lch", "lin", "jcn"),
+    )
+    information_content: str | None = knob(
+        None, "Information-content file for lin and jcn, as in NLTK's wordnet_ic corpus (ic-brown.dat)."
+    )
+    category_vectors: str | None = knob(
+        None,
+        "Table with a vector for each category that stands in for the sentence encoder: name, and vector or one"
+        " column for each number.",
+    )
+    normalize: str = knob(
+        "minmax",
+        "How graph and text are brought to one scale: minmax stretches the pairs' values to 0..1, rank takes the"
+        " share of pairs that are less alike.",
+        choices=("minmax", "rank"),
     )
     text_share: float = knob(
         0.5, "Share of the text in the blend (lambda); half is SINet's sum of both.", ge=0, le=1
@@ -431,12 +453,32 @@ class SimilarityConfig(LanguageConfig):
         None, "Take this quantile of the pairs' similarities as the threshold instead.", ge=0, le=1
     )
     num_neighbors: int = knob(5, "Nearest categories kept of each (K); CAPro uses five beside itself.", ge=0)
+    keep_pairs: str = knob(
+        "auto",
+        "Pairs that are written: all, related (nearest, or above the threshold), or auto: all up to 2,000"
+        " categories.",
+        choices=("auto", "all", "related"),
+    )
 
     def __post_init__(self) -> None:
         StageConfig.__post_init__(self)
-        if self.wordnet == "none" and self.encoder == "none":
+        by_graph = self.wordnet != "none" or self.taxonomy is not None
+        by_text = self.encoder != "none" or self.category_vectors is not None
+        if not (by_graph or by_text):
             raise ConfigError(
-                "[similarity] wordnet and encoder cannot both be none: nothing would be left to compare by"
+                "[similarity] wordnet and encoder cannot both be none: nothing would be left to compare by",
+                hint="bring a graph with --taxonomy or vectors with --category-vectors, or leave one `none` out",
+            )
+        if (self.information_content is not None) != (self.measure in ("lin", "jcn")):
+            raise ConfigError(
+                f"[similarity] measure is {self.measure} and information_content is"
+                f" {self.information_content or 'not given'}",
+                hint="lin and jcn need an --information-content file, path, wup and lch use none",
+            )
+        if self.information_content is not None and (self.taxonomy is not None or self.wordnet == "none"):
+            raise ConfigError(
+                f"[similarity] {self.measure} counts mentions of WordNet's synsets, and WordNet's graph is not used",
+                hint="choose --measure path, wup or lch, or leave --taxonomy and --wordnet none out",
             )
 
 

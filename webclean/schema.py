@@ -147,6 +147,7 @@ QUERIES: Final = "queries"
 NUM_IMAGES: Final = "num_images"
 
 SYNSET: Final = "synset"
+SYNSETS: Final = "synsets"
 GLOSS: Final = "gloss"
 PARENT: Final = "parent"
 LEMMAS: Final = "lemmas"
@@ -360,7 +361,8 @@ SENSES_TABLE: Final = Table(
     (
         Column(CATEGORY_ID, "int32"),
         Column(NAME, "string"),
-        _null(SYNSET, "string"),
+        _null(SYNSET, "string"),  # the first of synsets
+        Column(SYNSETS, "list<string>"),  # all that stand for the category; several only by a person's file
         Column(LEMMAS, "list<string>"),
         _null(GLOSS, "string"),
         _null(PARENT, "string"),

@@ -16,7 +16,7 @@ from webclean.stages.similarity import Sense
 def cranes(num: int) -> list[Sense]:
     return [
         Sense(
-            category_id=i, name=f"crane {i}", queries=(), synset="crane.n.04", gloss="lifts and moves " * 9,
+            category_id=i, name=f"crane {i}", queries=(), synsets=("crane.n.04",), gloss="lifts and moves " * 9,
             senses_found=("crane.n.01", "crane.n.04", "crane.n.05"), chosen_by="text",
         )
         for i in range(num)
@@ -24,7 +24,7 @@ def cranes(num: int) -> list[Sense]:
 
 
 def test_senses_are_shown_where_a_name_has_several(capsys: pytest.CaptureFixture[str]) -> None:
-    dog = Sense(category_id=9, name="dog", queries=(), synset="dog.n.01", senses_found=("dog.n.01",))
+    dog = Sense(category_id=9, name="dog", queries=(), synsets=("dog.n.01",), senses_found=("dog.n.01",))
     show.senses([dog], "my-run")
     assert capsys.readouterr().out == ""
     show.senses([dog, *cranes(1)], "my-run")

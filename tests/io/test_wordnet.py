@@ -13,7 +13,7 @@ from nltk.corpus.reader.wordnet import WordNetICCorpusReader
 
 from webclean.errors import ConfigError, DependencyMissingError
 from webclean.io import wordnet_fetch
-from webclean.io.information_content import read_information_content
+from webclean.io.information_content import InformationContent, read_information_content
 from webclean.io.wordnet import Senses, WordNet, open_wordnet
 from webclean.ops import ancestry
 
@@ -168,6 +168,8 @@ def test_kinds_of_a_synset_have_information_of_their_own(wordnet: WordNet, ic_fi
     np.testing.assert_allclose(rows(np.array([0]))[0], expected, rtol=1e-12)
     with pytest.raises(ValueError, match="needs information content"):
         wordnet.relation(["shoe.n.01"], "jcn")
+    with pytest.raises(ConfigError, match="counts nothing at the top of this WordNet"):
+        wordnet.relation(["shoe.n.01"], "lin", information=InformationContent({1: 2.0}, 2.0))
 
 
 @pytest.mark.parametrize(

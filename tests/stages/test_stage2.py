@@ -107,7 +107,7 @@ def test_keywords_come_from_the_category_texts(tmp_path: Path) -> None:
         schema.SENSES_TABLE,
         [
             {
-                "category_id": c, "name": name, "synset": None, "lemmas": [name], "gloss": glosses[c],
+                "category_id": c, "name": name, "synset": None, "synsets": [], "lemmas": [name], "gloss": glosses[c],
                 "parent": None, "head_word": None, "senses_found": [], "chosen_by": "only",
             }
             for c, name in enumerate(run.names)

@@ -202,10 +202,11 @@ def sense(settled: Sense, glosses: Sequence[str | None], run: str) -> None:
         run: the run folder.
     """
     if settled.synset is None:
-        console.print_text(f"{settled.name}: no sense in WordNet, compared by text alone")
+        console.print_text(f"{settled.name}: no sense in WordNet")
     else:
         how = _CHOSEN_BY.get(settled.chosen_by, settled.chosen_by)
-        console.print_text(f"{settled.name}: {settled.synset} ({settled.gloss}), chosen by: {how}")
+        several = ", ".join(settled.synsets)
+        console.print_text(f"{settled.name}: {several} ({settled.gloss}), chosen by: {how}")
     if settled.alternatives:
         rows = list(zip(settled.alternatives, glosses, strict=True))
         console.print_table(f"Other senses of {settled.name}", ("sense", "meaning"), rows)
@@ -230,6 +231,14 @@ def neighbors(category: str, found: Sequence[Any], settings: Settings) -> None:
     console.print_table(
         f"Categories nearest to {category}", names, [[row[name] for name in names] for row in rows]
     )
+
+
+def relations(path: str, pairs: int, settings: Settings) -> None:
+    """Where the relations were written, and how many pairs."""
+    if settings.json:
+        console.print_json({"file": path, "pairs": pairs})
+        return
+    console.print_text(f"{path}: {pairs:,} pairs of categories")
 
 
 def sections(parts: Sequence[Section]) -> None:

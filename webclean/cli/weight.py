@@ -40,6 +40,13 @@ def weight(
     explain: Annotated[
         str | None, typer.Option(help="Print the sense and the neighbours of one category and leave.")
     ] = None,
+    relations: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write how alike the categories are to FILE (.graphml, .png, .csv or .parquet) and leave.",
+        ),
+    ] = None,
     *,
     settings: Settings,
 ) -> None:
@@ -59,6 +66,12 @@ def weight(
             corpus = settings.build(SimilarityConfig).wordnet
             show.sense(sense, similarity.glosses(sense.alternatives, corpus), run)
         show.neighbors(explain, found, settings)
+        return
+    if relations is not None:
+        from webclean.io.run_dir import RunDir
+        from webclean.stages import relations as stage
+
+        show.relations(relations, stage.write(RunDir(run), relations), settings)
         return
     from webclean.stages import plan
 

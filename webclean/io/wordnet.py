@@ -236,6 +236,9 @@ class WordNet:
                 so that two kinds of shoe are siblings and not the same thing. Half of the synset's mentions
                 are taken to be its own.
             information: what `lin` and `jcn` go by.
+
+        Raises:
+            ConfigError: the information content is that of another WordNet.
         """
         if measure not in MEASURES:
             raise ValueError(f"measure must be one of {MEASURES}, not {measure!r}")
@@ -255,6 +258,12 @@ class WordNet:
         if information is None:
             raise ValueError(f"measure {measure!r} needs information content")
         known = {name: information.of(self.offset(name)) for name in graph if " > " not in name}
+        if any(known[name] == taxonomy.UNSEEN for name, above in graph.items() if not above):
+            raise ConfigError(
+                "the --information-content file counts nothing at the top of this WordNet",
+                context=self.identity,
+                hint="name a file that was made for the same version: ic-*.dat of NLTK's wordnet_ic are for 3.0",
+            )
         for index, node in enumerate(nodes):
             if node not in known:
                 known[node] = min(known[synsets[index]] + math.log(2.0), taxonomy.UNSEEN)
@@ -279,9 +288,8 @@ class WordNet:
         from nltk.corpus.reader.wordnet import WordNetError
 
         if match := _WNID.match(name):
-            offset = int(match[1])
-            if any(offset in offsets.get("n", ()) for offsets in self._reader._lemma_pos_offset_map.values()):
-                return str(self._reader.synset_from_pos_and_offset("n", offset).name())
+            if match[1] in self._all_parents:
+                return str(self._reader.synset_from_pos_and_offset("n", int(match[1])).name())
         elif _SYNSET.fullmatch(name):
             try:
                 return str(self._get(name.lower()).name())

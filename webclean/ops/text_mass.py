@@ -73,7 +73,7 @@ def text_mass(
     text_ND: NDArray[np.floating],
     category_CD: NDArray[np.floating],
     label_N: NDArray[np.int64],
-    match_CC: NDArray[np.float64],
+    match_CK: NDArray[np.float64],
     neighbors_CK: NDArray[np.int64],
     *,
     tau: float = 0.05,
@@ -84,7 +84,7 @@ def text_mass(
         text_ND: unit vectors of the images' texts; a zero row is an image without text.
         category_CD: unit vectors of the category texts.
         label_N: category code of each image.
-        match_CC: S-bar in [0, 1].
+        match_CK: S-bar in [0, 1] of each category and its neighbours; with itself it is 1.
         neighbors_CK: the K nearest categories of each, K may be 0.
         tau: temperature, above 0.
 
@@ -102,10 +102,9 @@ def text_mass(
     mass_NC[~text_ND.any(axis=1)] = np.nan
     own_N = mass_NC[np.arange(len(label_N)), label_N]
     near_NK = np.take_along_axis(mass_NC, neighbors_CK[label_N], axis=1)
-    match_NK = np.take_along_axis(match_CC[label_N], neighbors_CK[label_N], axis=1)
     return TextMass(
         mass_NC=mass_NC,
         label_N=own_N,
         neighbor_N=near_NK.sum(axis=1) + 0.0 * own_N,
-        kappa_N=np.minimum(own_N + (match_NK * near_NK).sum(axis=1), 1.0),
+        kappa_N=np.minimum(own_N + (match_CK[label_N] * near_NK).sum(axis=1), 1.0),
     )

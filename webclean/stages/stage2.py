@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from webclean import schema
 from webclean.config import Stage2Config
+from webclean.errors import ConfigError
 from webclean.io import tables
 from webclean.ops import match_scores, stage_weights
-from webclean.stages.base import Context, Counts
+from webclean.stages.base import Context, Counts, committed
 from webclean.stages.predictions import dense
 from webclean.stages.rows import (
     Categories,
@@ -181,6 +182,13 @@ def _match_matrix(ctx: Context, num_categories: int) -> match_scores.MatchMatrix
 
 
 def _relation(ctx: Context, num_categories: int) -> NDArray[np.float64]:
+    made = committed(ctx.run, schema.CATEGORY_SIMILARITY)
+    if made is not None and made["result"].get("pairs") == "related":
+        raise ConfigError(
+            "match_score kl compares whole rows of the relations, and only related pairs are written",
+            context=f"{ctx.run.url}/{schema.CATEGORY_SIMILARITY}",
+            hint=f"run `webclean weight {ctx.run.url} --keep-pairs all --match-score kl`, or take --match-score expected",
+        )
     relation_CC = np.eye(num_categories)
     if tables.part_names(ctx.run, schema.CATEGORY_SIMILARITY):
         columns = (schema.A, schema.B, schema.COMBINED)

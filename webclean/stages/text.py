@@ -125,7 +125,7 @@ class _Masses:
         self._categories = Categories(run)
         senses = read_senses(run)
         self._ids_C = np.asarray([sense.category_id for sense in senses], dtype=np.int64)
-        self._match_CC, self._neighbors_CK = _relations(run, self._ids_C)
+        self._match_CK, self._neighbors_CK = _relations(run, self._ids_C)
         self._texts_CD = None if encoder is None else _category_vectors(encoder, senses)
 
     def rows(self, part: pa.Table, found: list[tuple[str, ...]]) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class _Masses:
             self._vectors(found, self._encoder, self._texts_CD),
             self._texts_CD,
             label_N,
-            self._match_CC,
+            self._match_CK,
             self._neighbors_CK,
             tau=self._config.text_temperature,
         )
@@ -193,16 +193,22 @@ def _category_vectors(encoder: Encoder, senses: Sequence[Sense]) -> NDArray[np.f
 
 
 def _relations(run: RunDir, ids_C: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """S-bar (C, C) and the K nearest (C, K), both by place among the categories."""
+    """The K nearest of each category by place among the categories, and S-bar of each with them: both (C, K)."""
     num = len(ids_C)
-    match_CC = np.zeros((num, num))
-    columns = (schema.A, schema.B, schema.MATCH)
-    for part in tables.iter_parts(run, schema.CATEGORY_SIMILARITY, schema.SIMILARITY_TABLE, columns):
-        a, b, match = (part.column(name).to_numpy() for name in columns)
-        match_CC[np.searchsorted(ids_C, a), np.searchsorted(ids_C, b)] = match
     near = tables.read(run, schema.CATEGORY_NEIGHBORS, schema.NEIGHBORS_TABLE)
     width = near.num_rows // max(num, 1)
     neighbors_CK = np.zeros((num, width), dtype=np.int64)
     a, place, b = (near.column(name).to_numpy() for name in (schema.A, schema.POSITION, schema.B))
     neighbors_CK[np.searchsorted(ids_C, a), place - 1] = np.searchsorted(ids_C, b)
-    return match_CC, neighbors_CK
+    key_P = (np.arange(num)[:, None] * num + neighbors_CK).ravel()
+    match_P = np.zeros(len(key_P))
+    columns = (schema.A, schema.B, schema.MATCH)
+    for part in tables.iter_parts(run, schema.CATEGORY_SIMILARITY, schema.SIMILARITY_TABLE, columns):
+        a, b, match = (part.column(name).to_numpy() for name in columns)
+        key = np.searchsorted(ids_C, a) * num + np.searchsorted(ids_C, b)
+        if len(key):
+            sorted_P = np.argsort(key)  # as written, but for a table from elsewhere
+            at = sorted_P[np.minimum(np.searchsorted(key, key_P, sorter=sorted_P), len(key) - 1)]
+            found = key[at] == key_P
+            match_P[found] = match[at[found]]
+    return match_P.reshape(num, width), neighbors_CK
