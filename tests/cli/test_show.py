@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from webclean.cli import show
 from webclean.cli.options import Settings
 from webclean.config import DecideConfig
 from webclean.stages.base import Counts, Outcome
-from webclean.stages.similarity import Sense
+from webclean.stages.similarity import Neighbor, Sense
 
 
 def cranes(num: int) -> list[Sense]:
@@ -56,6 +58,13 @@ def test_the_sense_of_one_category(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--senses FILE" in shown
     show.sense(Sense(category_id=0, name="formula1", queries=()), [], "my-run")
     assert "formula1: no sense in WordNet" in capsys.readouterr().out
+
+
+def test_what_a_side_does_not_know_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    near = Neighbor(1, "dog", None, math.nan, 0.5, 0.5, 0.25)
+    show.neighbors("formula1", [near], Settings({}, {}, quiet=True, json=True, force=False))
+    (row,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert (row["wordnet"], row["text"], row["synset"]) == (None, 0.5, None)
 
 
 def decided(**result: Any) -> Outcome:

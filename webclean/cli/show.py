@@ -225,12 +225,17 @@ def neighbors(category: str, found: Sequence[Any], settings: Settings) -> None:
 
     rows = [asdict(neighbor) for neighbor in found]
     if settings.json:
-        console.print_json(rows)
+        # JSON has no NaN: what a side does not know is null.
+        console.print_json([{name: _known(value) for name, value in row.items()} for row in rows])
         return
     names = list(rows[0]) if rows else ["category"]
     console.print_table(
         f"Categories nearest to {category}", names, [[row[name] for name in names] for row in rows]
     )
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def relations(path: str, pairs: int, settings: Settings) -> None:
