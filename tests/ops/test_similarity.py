@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference_similarity as reference
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
@@ -141,6 +141,7 @@ def unknown_sides(draw: st.DrawFn) -> np.ndarray:
     return side
 
 
+@settings(deadline=None)  # a million cells of ranks now and then
 @given(
     unknown_sides(),
     st.integers(0, 2**31),
@@ -195,6 +196,7 @@ def test_ranks_by_hand() -> None:
     assert similarity.blend(side_CC, None, normalize="rank").combined_CC[0, 2] == pytest.approx(0.5)
 
 
+@settings(deadline=None)
 @given(unknown_sides())
 def test_ranks_match_scipys(side_CC: np.ndarray) -> None:
     known_CC = ~np.isnan(side_CC) & ~np.eye(len(side_CC), dtype=bool)
