@@ -20,9 +20,9 @@ def _wordnet() -> None:
 
 @pytest.mark.slow
 def test_both_sides_say_the_same_of_every_pair() -> None:
-    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in benchmark.side_by_side(14, 30)]
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in benchmark.side_by_side(14, 91)]
     assert [row[0] for row in rows] == ["path", "lch", "wup"]
-    assert int(rows[0][3]) == 91
+    assert {int(row[3]) for row in rows} == {91}
     assert all(float(row[4]) < 1e-12 for row in rows)
 
 
