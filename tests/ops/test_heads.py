@@ -177,7 +177,7 @@ def test_the_order_of_images_does_not_matter_when_folds_move_along(seed):
     b = heads.cross_fit(
         w.x_ND[order], w.label_N[order], fold_N[order], 3, heads.ridge, (10.0,)
     ).log_probability_NC
-    np.testing.assert_allclose(b, a[order], atol=1e-6)
+    np.testing.assert_allclose(b, a[order], atol=1e-4)  # how far conjugate gradients go
     np.testing.assert_allclose(np.exp(a).sum(axis=1), 1.0)
 
 
