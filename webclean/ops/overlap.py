@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webclean.ops import phash
+from webclean.ops.verdict import LUMA
 from webclean.ops.windows import Starts
 
 SIDE: Final = 64
@@ -28,7 +29,6 @@ SIDE: Final = 64
 BLOCK: Final = 128
 """Pairs compared at once."""
 
-_LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _CELLS: Final = 8
 _CELL: Final = SIDE // _CELLS
 
@@ -217,7 +217,7 @@ def fit(
         window_P4: shares of the first that the second shows: top, bottom, left, right; right within some hundredths.
         bars: when a pixel agrees; the rest of the bars is not used.
     """
-    first_PSS, second_PSS = first_PSSC @ _LUMA, second_PSSC @ _LUMA
+    first_PSS, second_PSS = first_PSSC @ LUMA, second_PSSC @ LUMA
     laid = _Laid(window_P4.copy(), np.ones(len(window_P4)), np.zeros(len(window_P4)))
     found = Fit(*(np.ones(len(window_P4)) for _ in fields(Fit)))
     rows = np.arange(len(window_P4))
@@ -321,7 +321,7 @@ def _compare(
     offset = laid.offset_P.astype(np.float32)[:, None, None, None]
     shown: NDArray[np.float32] = np.clip(gain * moved + offset, 0.0, 255.0)
     both = (in_rows[:, :, None] & in_columns[:, None, :]).astype(np.float32)
-    span = np.maximum(_local_range(shown @ _LUMA), _local_range(second_PSSC @ _LUMA))
+    span = np.maximum(_local_range(shown @ LUMA), _local_range(second_PSSC @ LUMA))
     tolerance = np.float32(bars.levels) + np.float32(bars.per_range) * span
     agrees = _agrees(moved, shown, second_PSSC, gain, offset, tolerance) * both
     low, high = _DETAIL

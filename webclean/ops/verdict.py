@@ -173,18 +173,16 @@ class _Compared:
     def of(cls, looks: Looks, row_P: NDArray[np.int64]) -> _Compared:
         """Some images, each as often as it is named."""
         tiny = looks.tiny_NSSC[row_P].astype(np.float32)
-        shape = _gray(tiny)
-        norm_P = np.maximum(np.sqrt(np.einsum("pij,pij->p", shape, shape)), _NO_ENERGY)
-        shape /= norm_P[:, None, None]
+        shape, norm_P = _shape(tiny)
         return cls(tiny, shape, norm_P, looks.cutout_N[row_P], looks.gray_N[row_P])
 
 
-def _shape(tiny_PSSC: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Grey values with mean 0 and norm 1 (0 where a picture is constant)."""
-    gray = _gray(tiny_PSSC)
-    norm = np.sqrt((gray**2).sum(axis=(1, 2), keepdims=True))
-    gray /= np.maximum(norm, _NO_ENERGY)
-    return gray
+def _shape(tiny_PSSC: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Grey values with mean 0 and norm 1 (0 where a picture is constant), and (P,) what they were divided by."""
+    shape = _gray(tiny_PSSC)
+    norm_P = np.maximum(np.sqrt(np.einsum("pij,pij->p", shape, shape)), _NO_ENERGY)
+    shape /= norm_P[:, None, None]
+    return shape, norm_P
 
 
 def _border(tiny_PSSC: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -253,10 +251,10 @@ def _same_but_bleached(
     possible = _may_be_brighter(dark, bright)
     possible = possible[_gray(bright[possible]).std(axis=(1, 2)) >= _BLEACHED_FLAT]
     dark, bright = dark[possible], bright[possible]
-    shape = _shape(bright)
+    shape, _ = _shape(bright)
     fitting = np.zeros(len(possible), dtype=np.bool_)
     for gain in _BLEACHING:
-        predicted = _shape(np.minimum(np.float32(255.0), dark * np.float32(gain)))
+        predicted, _ = _shape(np.minimum(np.float32(255.0), dark * np.float32(gain)))
         fitting |= (predicted * shape).sum(axis=(1, 2)) >= bars.correlation
     if fitting.any():
         ground = _border(bright[fitting])[1][:, None, None], _border(dark[fitting])[1][:, None, None]
