@@ -150,9 +150,20 @@ def test_chunks_change_nothing(monkeypatch):
     w = reference.world(300, 4, 0.2)
     log_p = reference.judged(w, 4)
     whole = calibrate(log_p, w.label_N)
-    monkeypatch.setattr(label_noise, "_CHUNK_ROWS", 77)
+    monkeypatch.setattr(label_noise, "_CHUNK_VALUES", 77 * 4)
     pieces = calibrate(log_p, w.label_N)
     np.testing.assert_allclose(pieces.p_right_N, whole.p_right_N, rtol=1e-9)
+
+
+def test_evenly_spaced_images_stand_for_all_where_there_are_many(monkeypatch):
+    w = reference.world(4_000, 4, 0.2)
+    log_p = reference.judged(w, 4)
+    whole = calibrate(log_p, w.label_N)
+    monkeypatch.setattr(label_noise, "_INJECTED_VALUES", 4_000)  # every fourth image
+    some = calibrate(log_p, w.label_N)
+    assert some.wrong_share == pytest.approx(whole.wrong_share, abs=0.01)
+    assert np.abs(some.p_right_N - whole.p_right_N).mean() < 0.01
+    assert not np.array_equal(some.p_right_N, whole.p_right_N)
 
 
 def test_a_label_that_nobody_bears_and_one_label_for_all():

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webclean.ops.evidence import Trust, learn_trust, logit, on_topic, relative_weight, sigmoid
-from webclean.ops.heads import log_margin, log_softmax
+from webclean.ops.heads import blocks, log_margin, log_softmax
 from webclean.ops.label_noise import calibrate
 
 Floats = NDArray[np.float64]
@@ -117,7 +117,7 @@ def combine(
             suggested_probability_N=np.zeros(num), no_judge=True, main_view="none", told=told,
         )  # fmt: skip
 
-    main = calibrate(main_NC[known_N], label_N[known_N])
+    main = calibrate(_rows(main_NC, known_N), label_N[known_N])
     told[main_view] = {"wrong_share_alone": round(main.wrong_share, 4)}
     prior_odds = float(logit(np.array([np.clip(main.p_right_N.mean(), 0.01, 0.99)]))[0])
     # Without an opinion an image stands where the crawl does, but lack of evidence condemns nobody.
@@ -162,10 +162,10 @@ def combine(
         odds_N = np.where(present_N, prior_odds + beyond_N + side_odds_N, odds_N)
     clean_N = topic_N * sigmoid(odds_N)
 
-    view_NC = main_NC
-    if evidence.text_judge_NC is not None and told.get("text-judge", {"gain": 0.0})["gain"] > 0:
-        view_NC = main_NC + np.where(evidence.has_text_N[:, None], evidence.text_judge_NC, 0.0)
-    suggested_N, suggested_p_N = _suggest(view_NC, label_N, topic_N - clean_N)
+    text_NC = None
+    if told.get("text-judge", {"gain": 0.0})["gain"] > 0:
+        text_NC = evidence.text_judge_NC
+    suggested_N, suggested_p_N = _suggest(main_NC, text_NC, evidence.has_text_N, label_N, topic_N - clean_N)
     return Score(
         clean_N=clean_N, p_judge_N=p_judge_N, p_neighbors_N=p_neighbors_N,
         p_topic_N=np.where(np.isfinite(evidence.similarity_N), topic_N, np.nan), p_rank_N=p_rank_N,
@@ -182,13 +182,22 @@ def _fused(evidence: Evidence, neighbor_weight: float) -> Floats | None:
         return evidence.neighbors_NC
     if evidence.neighbors_NC is None or neighbor_weight == 0.0:
         return evidence.judge_NC
-    return log_softmax(evidence.judge_NC + neighbor_weight * evidence.neighbors_NC)
+    fused_NC = np.empty(evidence.judge_NC.shape, dtype=evidence.judge_NC.dtype)
+    for rows in blocks(*fused_NC.shape):
+        judge_MC = evidence.judge_NC[rows].astype(np.float64)
+        fused_NC[rows] = log_softmax(judge_MC + neighbor_weight * evidence.neighbors_NC[rows])
+    return fused_NC
+
+
+def _rows(log_probability_NC: Floats, known_N: Bools) -> Floats:
+    """The known rows; no copy where that is all of them."""
+    return log_probability_NC if known_N.all() else log_probability_NC[known_N]
 
 
 def _alone(log_probability_NC: Floats | None, known_N: Bools, label_N: Ints) -> Floats:
     p_N = np.full(len(label_N), np.nan)
     if log_probability_NC is not None and known_N.any():
-        p_N[known_N] = calibrate(log_probability_NC[known_N], label_N[known_N]).p_right_N
+        p_N[known_N] = calibrate(_rows(log_probability_NC, known_N), label_N[known_N]).p_right_N
     return p_N
 
 
@@ -205,13 +214,20 @@ def _without_judge(evidence: Evidence) -> Floats:
     return score_N
 
 
-def _suggest(view_NC: Floats, label_N: Ints, wrong_N: Floats) -> tuple[Ints, Floats]:
+def _suggest(
+    main_NC: Floats, text_NC: Floats | None, has_text_N: Bools, label_N: Ints, wrong_N: Floats
+) -> tuple[Ints, Floats]:
     """The likeliest category other than the label, and its share of P(on topic and label wrong)."""
-    others_NC = view_NC.copy()
-    others_NC[np.arange(len(label_N)), label_N] = -np.inf
-    share_NC = np.exp(log_softmax(others_NC))
-    suggested_N = share_NC.argmax(axis=1)
-    share_N = share_NC[np.arange(len(label_N)), suggested_N]
+    suggested_N, share_N = np.empty(len(label_N), dtype=np.int64), np.empty(len(label_N))
+    for rows in blocks(*main_NC.shape):
+        others_MC = np.array(main_NC[rows], dtype=np.float64)
+        if text_NC is not None:
+            others_MC += np.where(has_text_N[rows, None], text_NC[rows], 0.0)
+        at = np.arange(len(others_MC))
+        others_MC[at, label_N[rows]] = -np.inf
+        share_MC = np.exp(log_softmax(others_MC))
+        suggested_N[rows] = share_MC.argmax(axis=1)
+        share_N[rows] = share_MC[at, suggested_N[rows]]
     return suggested_N, np.clip(wrong_N, 0.0, 1.0) * share_N
 
 

@@ -20,6 +20,7 @@ Solver = Callable[[Any, Ints, Floats, Any, int, float], Floats]
 """(x_train, label_train, weight_train, x_test, num_categories, strength) -> logits of x_test, (M, C)."""
 
 _TINY = 1e-300  # keeps log finite; far below any probability that a head gives
+_BLOCK_VALUES = 2**22  # 32 MiB of float64 at once
 _TEMPERATURES = np.geomspace(0.05, 80.0, 81)  # scales tried for logits, refined between neighbours
 
 
@@ -131,11 +132,20 @@ def log_margin(log_probability_NC: Floats, label_N: Ints) -> Floats:
     """log p(label) - log max of the others, float64 (N,); 0 where there is one category only."""
     if log_probability_NC.shape[1] < 2:
         return np.zeros(len(label_N))
-    rows = np.arange(len(label_N))
-    others_NC = log_probability_NC.copy()
-    others_NC[rows, label_N] = -np.inf
-    result: Floats = log_probability_NC[rows, label_N] - others_NC.max(axis=1)
-    return result
+    margin_N = np.empty(len(label_N))
+    for rows in blocks(*log_probability_NC.shape):
+        others_MC = np.array(log_probability_NC[rows], dtype=np.float64)
+        at = (np.arange(len(others_MC)), label_N[rows])
+        own_M = others_MC[at]
+        others_MC[at] = -np.inf
+        margin_N[rows] = own_M - others_MC.max(axis=1)
+    return margin_N
+
+
+def blocks(num_rows: int, num_columns: int) -> list[slice]:
+    """Cuts a table into rows of some million values."""
+    size = max(1, _BLOCK_VALUES // max(num_columns, 1))
+    return [slice(start, min(num_rows, start + size)) for start in range(0, num_rows, size)]
 
 
 def ridge(x_train: Any, label_N: Ints, weight_N: Floats, x_test: Any, num: int, strength: float) -> Floats:
@@ -150,43 +160,81 @@ def ridge(x_train: Any, label_N: Ints, weight_N: Floats, x_test: Any, num: int, 
     Returns:
         Estimates of the one-hot labels of x_test, float64 (M, C).
     """
-    total = weight_N.sum()
-    onehot_NC = np.zeros((len(label_N), num))
-    onehot_NC[np.arange(len(label_N)), label_N] = 1.0
-    if total == 0.0:
-        return np.zeros((x_test.shape[0], num))
-    prior_C = weight_N @ onehot_NC / total
-    residual_NC = weight_N[:, None] * (onehot_NC - prior_C)
-
-    def normal(beta_DC: Floats) -> Floats:
-        product: Floats = x_train.T @ (weight_N[:, None] * (x_train @ beta_DC)) + strength * beta_DC
-        return product
-
-    beta_DC = _conjugate_gradients(normal, np.asarray(x_train.T @ residual_NC))
-    result: Floats = np.asarray(x_test @ beta_DC) + prior_C
+    solved = solve_ridge(x_train, label_N, weight_N, range(num), strength)
+    result: Floats = np.asarray(x_test @ solved.beta_DK) + solved.prior_K
     return result
 
 
+@dataclass(frozen=True)
+class Solved:
+    """A ridge head of some categories: beta_DK of the dtype of its rows, prior_K float64."""
+
+    beta_DK: NDArray[np.floating[Any]]
+    prior_K: Floats
+
+
+def solve_ridge(
+    x: Any, label_N: Ints, weight_N: Floats, codes: range, strength: float, steps: int | None = None
+) -> Solved:
+    """The head of `ridge`, for some of the categories: each is a problem of its own.
+
+    Args:
+        x: (N, D) rows, dense or CSR; the arithmetic is of their dtype.
+        label_N: int64 labels, of any category.
+        weight_N: float64 >= 0.
+        codes: the categories.
+        strength: penalty on the weights, for rows of norm about 1.
+        steps: of conjugate gradients; not given: until they are precise.
+    """
+    total = weight_N.sum()
+    if total == 0.0:
+        return Solved(np.zeros((x.shape[1], len(codes)), dtype=x.dtype), np.zeros(len(codes)))
+    onehot_NK = np.zeros((len(label_N), len(codes)), dtype=x.dtype)
+    within = np.flatnonzero((label_N >= codes.start) & (label_N < codes.stop))
+    onehot_NK[within, label_N[within] - codes.start] = 1.0
+    prior_K = np.bincount(label_N[within] - codes.start, weight_N[within], minlength=len(codes)) / total
+    weight_N1 = weight_N[:, None].astype(x.dtype)
+    residual_NK = weight_N1 * (onehot_NK - prior_K.astype(x.dtype))
+    transposed = x.T
+
+    def normal(beta_DK: NDArray[Any]) -> NDArray[Any]:
+        product: NDArray[Any] = np.asarray(transposed @ (weight_N1 * (x @ beta_DK)))
+        product += strength * beta_DK
+        return product
+
+    limit = {} if steps is None else {"steps": steps}
+    return Solved(_conjugate_gradients(normal, np.asarray(transposed @ residual_NK), **limit), prior_K)
+
+
 def _conjugate_gradients(
-    normal: Callable[[Floats], Floats], target_DC: Floats, steps: int = 100, tolerance: float = 1e-4
-) -> Floats:
+    normal: Callable[[NDArray[Any]], NDArray[Any]],
+    target_DC: NDArray[Any],
+    steps: int = 100,
+    tolerance: float = 1e-4,
+) -> NDArray[Any]:
     """Solve normal(beta) = target, each column on its own, to a relative residual of `tolerance`."""
+
+    def products(a_DC: NDArray[Any], b_DC: NDArray[Any]) -> Floats:
+        return np.einsum("dc,dc->c", a_DC, b_DC, dtype=np.float64)
+
+    dtype = target_DC.dtype
     beta = np.zeros_like(target_DC)
     residual = target_DC.copy()
     direction = residual.copy()
-    norm = (residual**2).sum(axis=0)
+    norm = products(residual, residual)
     goal = tolerance**2 * np.maximum(norm, _TINY)
     for _ in range(steps):
         active = norm > goal
         if not active.any():
             break
         image = normal(direction)
-        curvature = (direction * image).sum(axis=0)
-        step = np.where(active, norm / np.maximum(curvature, _TINY), 0.0)
+        step = np.where(active, norm / np.maximum(products(direction, image), _TINY), 0.0).astype(dtype)
         beta += step * direction
-        residual -= step * image
-        following = (residual**2).sum(axis=0)
-        direction = residual + np.where(active, following / np.maximum(norm, _TINY), 0.0) * direction
+        image *= step
+        residual -= image
+        following = products(residual, residual)
+        direction *= np.where(active, following / np.maximum(norm, _TINY), 0.0).astype(dtype)
+        direction += residual
         norm = following
     return beta
 

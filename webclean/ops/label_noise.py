@@ -45,7 +45,8 @@ KNOWS = (
 )
 CERTAINTY = 1e-3  # no margin alone makes us surer than this
 TILT = 0.05  # log-odds per unit of margin that keep the order where the monotone fit is flat
-_CHUNK_ROWS = 65536
+_CHUNK_VALUES = 2**22
+_INJECTED_VALUES = 2**25  # injected margins looked at: a histogram of so many does not change with more
 _NEVER_SEEN = 1e-6  # a category without a single doubtful image may be mistaken for any other
 
 
@@ -89,7 +90,7 @@ def calibrate(log_probability_NC: Floats, label_N: Ints) -> Calibration:
         raise ValueError(f"cannot calibrate {num} images, {num_categories} categories")
     margin_N = np.empty(num)
     suggested_N = np.empty(num, dtype=np.int64)
-    for rows in _chunks(num):
+    for rows in _chunks(num, num_categories):
         log_p = np.asarray(log_probability_NC[rows], dtype=np.float64)
         own = label_N[rows]
         margin_N[rows] = margins_under_every_label(log_p)[np.arange(len(own)), own]
@@ -103,8 +104,9 @@ def calibrate(log_probability_NC: Floats, label_N: Ints) -> Calibration:
     p_right_N: Floats = 1.0 / (1.0 + np.exp(-margin_N))
     confusion_CC = _confusion(p_right_N, margin_N, suggested_N, label_N, num_categories)
     share = 0.0
+    injected = _Injected(log_probability_NC, label_N)
     for _ in range(ROUNDS):
-        injected_B = _injected(log_probability_NC, label_N, p_right_N, confusion_CC)
+        injected_B = injected.histogram(p_right_N, confusion_CC)
         share = _share(observed_B, injected_B, num) if knows else 0.0
         log_odds_B = _log_odds(observed_B, injected_B, share)
         p_right_N = 1.0 / (1.0 + np.exp(-(np.interp(margin_N, _centers(), log_odds_B) + TILT * margin_N)))
@@ -117,7 +119,7 @@ def _knows(log_probability_NC: Floats, label_N: Ints) -> bool:
     num, num_categories = log_probability_NC.shape
     mean_C = np.mean(log_probability_NC, axis=0, dtype=np.float64)
     above = 0.0
-    for rows in _chunks(num):
+    for rows in _chunks(num, num_categories):
         beyond_NC = np.asarray(log_probability_NC[rows], dtype=np.float64) - mean_C
         own_N1 = np.take_along_axis(beyond_NC, label_N[rows, None], axis=1)
         # Ties count half; each label ties with itself.
@@ -138,8 +140,9 @@ def _confusion(
     return np.asarray(confusion_CC / confusion_CC.sum(axis=1, keepdims=True))
 
 
-def _chunks(num: int) -> list[slice]:
-    return [slice(i, min(num, i + _CHUNK_ROWS)) for i in range(0, num, _CHUNK_ROWS)]
+def _chunks(num: int, num_categories: int) -> list[slice]:
+    size = max(1, _CHUNK_VALUES // num_categories)
+    return [slice(i, min(num, i + size)) for i in range(0, num, size)]
 
 
 def _centers() -> Floats:
@@ -152,15 +155,34 @@ def _bins(margin: Floats) -> Ints:
     return np.clip(((margin + MARGIN_LIMIT) / width).astype(np.int64), 0, NUM_BINS - 1)
 
 
-def _injected(log_probability_NC: Floats, label_N: Ints, p_right_N: Floats, confusion_CC: Floats) -> Floats:
-    """Histogram f0: likely-right images under labels drawn from the confusions of their category."""
-    histogram_B = np.zeros(NUM_BINS)
-    for rows in _chunks(len(label_N)):
-        margins = margins_under_every_label(np.asarray(log_probability_NC[rows], dtype=np.float64))
-        weights = p_right_N[rows, None] * confusion_CC[label_N[rows]]
-        histogram_B += np.bincount(_bins(margins).ravel(), weights=weights.ravel(), minlength=NUM_BINS)
-    total = histogram_B.sum()
-    return histogram_B / total if total > 0 else np.full(NUM_BINS, 1.0 / NUM_BINS)
+class _Injected:
+    """Histogram f0: likely-right images under labels drawn from the confusions of their category.
+
+    An image's margin under each category is the same in all rounds: its bin is looked up once. Of a crawl of very many
+    images and categories, evenly spaced images stand for all.
+    """
+
+    def __init__(self, log_probability_NC: Floats, label_N: Ints) -> None:
+        num, num_categories = log_probability_NC.shape
+        step = -(-num * num_categories // _INJECTED_VALUES)
+        self._chosen = slice(0, num, step)
+        self._label_M = label_N[self._chosen]
+        self._bin_MC = np.empty((len(self._label_M), num_categories), dtype=np.uint16)
+        for rows in _chunks(len(self._label_M), num_categories):
+            log_p = log_probability_NC[rows.start * step : rows.stop * step : step]
+            self._bin_MC[rows] = _bins(margins_under_every_label(np.asarray(log_p, dtype=np.float64)))
+
+    def histogram(self, p_right_N: Floats, confusion_CC: Floats) -> Floats:
+        """f0, sums to 1."""
+        p_right_M = p_right_N[self._chosen]
+        histogram_B = np.zeros(NUM_BINS)
+        for rows in _chunks(*self._bin_MC.shape):
+            weights = p_right_M[rows, None] * confusion_CC[self._label_M[rows]]
+            histogram_B += np.bincount(
+                self._bin_MC[rows].ravel(), weights=weights.ravel(), minlength=NUM_BINS
+            )
+        total = histogram_B.sum()
+        return histogram_B / total if total > 0 else np.full(NUM_BINS, 1.0 / NUM_BINS)
 
 
 def _share(observed_B: Floats, injected_B: Floats, num: int) -> float:
