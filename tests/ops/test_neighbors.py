@@ -8,6 +8,8 @@ import reference_judging as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from webclean.ops import neighbors
+from webclean.ops.heads import log_margin
 from webclean.ops.neighbors import vote
 
 
@@ -87,3 +89,55 @@ def test_unusable_inputs_are_refused():
         vote(np.ones((3, 2)), np.zeros(2, dtype=int), _alone(3), 1, k=1, temperature=1.0)
     with pytest.raises(ValueError, match="NaN"):
         vote(np.array([[np.nan], [1.0]]), np.zeros(2, dtype=int), _alone(2), 1, k=1, temperature=1.0)
+
+
+def test_beyond_the_exact_size_nearly_all_neighbours_are_found(monkeypatch):
+    rng = np.random.default_rng(5)
+    num, dim = 4_000, 192
+    center_CD = rng.normal(0, 1, (40, dim))
+    x_ND = np.maximum(center_CD[rng.integers(0, 40, num)] + 0.6 * rng.normal(0, 1, (num, dim)), 0)
+    blocks = lambda: [(slice(i, i + 500), x_ND[i : i + 500]) for i in range(0, num, 500)]
+    exact = neighbors.Index(blocks, num, dim)
+    monkeypatch.setattr(neighbors, "EXACT", 1_000)
+    found = neighbors.Index(blocks, num, dim)
+    assert exact.is_exact
+    assert not found.is_exact
+    rows = slice(1_000, 1_200)
+    cosine_MK, near_MK = exact.nearest(rows, 20)
+    about_MK, place_MK = found.nearest(rows, 20)
+    shared = np.mean([len(set(a) & set(b)) / 20 for a, b in zip(near_MK, place_MK, strict=True)])
+    assert shared > 0.6  # the others are hardly farther:
+    unit_ND = x_ND / np.linalg.norm(x_ND, axis=1, keepdims=True)
+    true_MK = np.einsum("md,mkd->mk", unit_ND[rows], unit_ND[place_MK])
+    assert (np.sort(cosine_MK, axis=1) - np.sort(true_MK, axis=1)).mean() < 0.01
+    assert np.abs(about_MK - true_MK).mean() < 0.1
+    assert (place_MK[:, 0] == np.arange(1_000, 1_200)).all()
+
+
+def test_votes_beyond_the_exact_size_find_the_same_wrong_labels(monkeypatch):
+    w = reference.world(3_000, 4, 0.3)
+    none = np.full(3_000, -1)
+    votes = vote(w.x_ND, w.label_N, none, 4, k=20, temperature=0.07)
+    monkeypatch.setattr(neighbors, "EXACT", 1_000)
+    about = vote(w.x_ND, w.label_N, none, 4, k=20, temperature=0.07)
+    scores = [
+        reference.auroc(log_margin(found.log_probability_NC, w.label_N), ~w.wrong_N)
+        for found in (votes, about)
+    ]
+    assert scores[1] == pytest.approx(scores[0], abs=0.01)
+
+
+def test_cells_with_too_few_images_leave_places_empty():
+    """A search may find fewer than it asks for: what is not there does not vote."""
+    ballot = neighbors.Ballot(
+        label_N=np.array([0, 1, 1]), group_N=np.full(3, -1), weight_N=np.ones(3), num_categories=2, k=2,
+        temperature=0.1,
+    )  # fmt: skip
+
+    class Short:
+        def nearest(self, rows, k):
+            return np.array([[1.0, 0.5, -3e38]], dtype=np.float32), np.array([[0, 1, -1]])
+
+    log_p, similarity = ballot.count(Short(), slice(0, 1))
+    np.testing.assert_allclose(np.exp(log_p), [[0.01 / 1.02, 1.01 / 1.02]])
+    np.testing.assert_allclose(similarity, [0.5])

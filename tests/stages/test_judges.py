@@ -13,7 +13,7 @@ from webclean import schema
 from webclean.config import JudgeImageConfig, JudgeNeighborsConfig, JudgeTextConfig
 from webclean.errors import ArtifactInvalidError, ConfigError
 from webclean.stages.judged import fit_weights, read_usable
-from webclean.stages.predictions import read_predictions, write_predictions
+from webclean.stages.predictions import by_part, read_predictions, write_predictions
 
 N, C = 240, 4
 
@@ -79,7 +79,7 @@ def test_a_label_outside_the_best_categories_keeps_its_probability(done):
     logits = np.random.default_rng(0).normal(scale=5.0, size=(num, C))
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     log_p[:, :] = np.sort(log_p, axis=1)[:, ::-1]  # category 0 is best, C - 1 worst
-    write_predictions(done.run, "predictions/few", usable, log_p, np.zeros(num, int), top=2)
+    write_predictions(done.run, "predictions/few", usable, by_part(log_p, usable), np.zeros(num, int), top=2)
     found = read_predictions(done.run, "predictions/few", usable).log_probability_NC
     rows = np.arange(num)
     found_N, expected_N = (np.exp(p[rows, usable.label_N]) for p in (found, log_p))
@@ -90,7 +90,7 @@ def test_a_label_outside_the_best_categories_keeps_its_probability(done):
 
 def test_predictions_of_other_images_are_refused(done):
     usable = read_usable(done.run)
-    turned = replace(usable, image_ids=usable.image_ids[::-1])
+    turned = replace(usable, image_ids=usable.image_ids.take(np.arange(len(usable.label_N))[::-1]))
     with pytest.raises(ArtifactInvalidError, match="usable images"):
         read_predictions(done.run, schema.predictions_path("image", 1), turned)
 

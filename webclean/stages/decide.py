@@ -16,7 +16,7 @@ from webclean.ops import policies
 from webclean.ops.clean_score import Evidence, Score, combine
 from webclean.stages import attach
 from webclean.stages.base import Context, Counts
-from webclean.stages.copies import CopyTable
+from webclean.stages.copies import Copies, CopyTable
 from webclean.stages.judged import Usable, read_usable
 from webclean.stages.predictions import Judgement, read_predictions
 from webclean.stages.rows import Categories, Follow, flags, floats, is_usable
@@ -37,8 +37,8 @@ def check(config: DecideConfig, context: Context) -> None:
 def run(config: DecideConfig, context: Context) -> Counts:
     """Write decisions/<name>: one row for every image, with its score, the parts of it and its reason.
 
-    Held whole: the dense probabilities of each judge, 8 bytes an image and category, since the share of wrong
-    labels is that of the whole crawl. Three judges of a million images in 50 categories take 1.2 GB.
+    The share of wrong labels is that of the whole crawl, so the log-probabilities of each judge lie in files of the scratch
+    folder, 4 bytes an image and category, and once in memory: the image judges' sum. Beside it some 300 bytes an image are held.
     """
     run_dir = context.run
     categories = Categories(run_dir)
@@ -89,9 +89,7 @@ def _wanted(config: DecideConfig) -> set[str]:
 
 def _gather(config: DecideConfig, context: Context, usable: Usable, wanted: set[str]) -> Evidence:
     """Read what was asked for and is there."""
-    import pyarrow as pa
-
-    run_dir, num = context.run, len(usable.image_ids)
+    run_dir, num = context.run, len(usable.label_N)
     missing = np.full(num, np.nan)
 
     def judge(name: str, *parts: str) -> Judgement | None:
@@ -120,7 +118,7 @@ def _gather(config: DecideConfig, context: Context, usable: Usable, wanted: set[
     if "somnet" in wanted and context.has(model):
         columns = (schema.SOMNET_SCORE, schema.IN_SAMPLE)
         follow = Follow(run_dir, model, schema.MODEL_PREDICTIONS_TABLE, columns)
-        rows = follow.take(pa.chunked_array([pa.array(usable.image_ids, type=pa.string())]))
+        rows = follow.take(usable.image_ids)
         if flags(rows.column(schema.IN_SAMPLE)).any():
             context.note(f"{model} are in sample: a score that has seen the labels is left out")
         else:
@@ -175,84 +173,93 @@ def _of_usable(
 def _write(
     config: DecideConfig, context: Context, usable: Usable, score: Score, categories: Categories
 ) -> Counts:
-    """Spread the usable images' scores over all images, settle copies, apply the policy, write."""
+    """Spread the usable images' scores over all images, settle copies, apply the policy, write part by part."""
     import pyarrow as pa
 
-    rows = tables.read(
-        context.run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, schema.CATEGORY, schema.STATUS)
-    )
-    image_ids = rows.column(schema.IMAGE_ID).to_pylist()
-    status = rows.column(schema.STATUS).to_pylist()
-    category_M = categories.encode(rows.column(schema.CATEGORY))
-    ok_M = is_usable(rows)
+    run = context.run
+    wanted = (schema.IMAGE_ID, schema.CATEGORY, schema.STATUS)
+    copy_table = CopyTable(run)
+    pieces: dict[str, list[NDArray[Any]]] = {"category": [], "ok": [], "group": [], "keeper": []}
+    for rows in tables.iter_parts(run, schema.IMAGES, schema.IMAGES_TABLE, wanted):
+        of_part = copy_table.of(rows.column(schema.IMAGE_ID))
+        pieces["category"].append(categories.encode(rows.column(schema.CATEGORY)))
+        pieces["ok"].append(is_usable(rows))
+        pieces["group"].append(of_part.group_N)
+        pieces["keeper"].append(of_part.is_keeper_N)
+    category_M, ok_M, group_M, keeper_M = (np.concatenate(piece) for piece in pieces.values())
 
-    def spread(value_N: NDArray[Any]) -> NDArray[np.float64]:
-        value_M = np.full(len(image_ids), np.nan)
-        value_M[ok_M] = value_N
+    def spread(value_N: NDArray[Any], rows: slice) -> NDArray[np.float64]:
+        """The usable images' numbers as those of some rows of `images`; NaN where a row is no usable image."""
+        value_M = np.full(rows.stop - rows.start, np.nan)
+        value_M[ok_M[rows]] = value_N[first_M[rows.start] : first_M[rows.stop]]
         return value_M
 
-    clean_M = spread(score.clean_N)
-    copies = CopyTable(context.run).of(rows.column(schema.IMAGE_ID))
-    settled = copies.settle(ok_M, category_M, clean_M)
-    verdicts = policies.decide_keep(
-        clean_M,
-        category_M,
-        status,
-        settled.duplicate_drop_N,
-        settled.conflict_drop_N,
-        copies.is_against_N,
-        policies.Policy(threshold=config.keep_threshold),
-    )
-    weight_M = np.where(
-        verdicts.keep_N, _weights(config, context, rows.column(schema.IMAGE_ID), clean_M), 0.0
-    )
-    suggested_M = np.full(len(image_ids), -1, dtype=np.int64)
-    suggested_M[ok_M] = np.where(score.suggested_probability_N > score.clean_N, score.suggested_N, -1)
-    names = np.array([categories.name_of.get(int(code)) for code in suggested_M], dtype=object)
-    columns: dict[str, Any] = {
-        schema.IMAGE_ID: image_ids,
-        schema.KEEP: verdicts.keep_N,
-        schema.WEIGHT: weight_M,
-        schema.CLEAN_SCORE: clean_M,
-        schema.P_RANK: spread(score.p_rank_N),
-        schema.P_TEXT: spread(score.p_mass_N),
-        schema.P_TEXT_JUDGE: spread(score.p_text_judge_N),
-        schema.P_JUDGE: spread(score.p_judge_N),
-        schema.P_NEIGHBORS: spread(score.p_neighbors_N),
-        schema.P_TOPIC: spread(score.p_topic_N),
-        schema.P_SOMNET: spread(score.p_somnet_N),
-        schema.REASON: verdicts.reason_N.tolist(),
-        schema.SUGGESTED_CATEGORY: names.tolist(),
-        schema.SUGGESTED_PROBABILITY: np.where(
-            suggested_M >= 0, spread(score.suggested_probability_N), np.nan
-        ),
-    }
-    for index, start in enumerate(range(0, len(image_ids), tables.PART_ROWS)):
-        part: dict[str, Any] = {}
-        for name, values in columns.items():
-            piece = values[start : start + tables.PART_ROWS]
-            is_float = isinstance(piece, np.ndarray) and piece.dtype.kind == "f"
-            part[name] = pa.array(piece, mask=np.isnan(piece)) if is_float else piece
-        tables.write_part(
-            context.run, schema.decisions_path(config.name), index, part, schema.DECISIONS_TABLE
+    first_M = np.concatenate([[0], np.cumsum(ok_M)])
+    clean_M = spread(score.clean_N, slice(0, len(ok_M)))
+    no_test = np.zeros(0, dtype=bool)  # settling copies does not ask for it
+    settled = Copies(group_M, keeper_M, no_test).settle(ok_M, category_M, clean_M)
+    policy = policies.Policy(threshold=config.keep_threshold)
+    weights = _Weights(config, context)
+    reasons: Counter[str] = Counter()
+    kept = start = 0
+    for index, part in enumerate(tables.iter_parts(run, schema.IMAGES, schema.IMAGES_TABLE, wanted)):
+        rows = slice(start, start + part.num_rows)
+        start = rows.stop
+        image_id = part.column(schema.IMAGE_ID)
+        verdicts = policies.decide_keep(
+            clean_M[rows],
+            category_M[rows],
+            part.column(schema.STATUS).to_pylist(),
+            settled.duplicate_drop_N[rows],
+            settled.conflict_drop_N[rows],
+            copy_table.of(image_id).is_against_N,
+            policy,
         )
-    reasons = Counter(verdicts.reason_N[~verdicts.keep_N].tolist())
-    return Counts(
-        total=len(image_ids), forwarded=int(verdicts.keep_N.sum()), dropped=dict(sorted(reasons.items()))
-    )
+        suggested_p_M = spread(score.suggested_probability_N, rows)
+        better_M = suggested_p_M > clean_M[rows]  # False for NaN
+        suggested_M = np.where(better_M, spread(score.suggested_N, rows), -1)
+        columns: dict[str, Any] = {
+            schema.IMAGE_ID: image_id,
+            schema.KEEP: verdicts.keep_N,
+            schema.WEIGHT: np.where(verdicts.keep_N, weights.of(image_id, clean_M[rows]), 0.0),
+            schema.CLEAN_SCORE: clean_M[rows],
+            schema.P_RANK: spread(score.p_rank_N, rows),
+            schema.P_TEXT: spread(score.p_mass_N, rows),
+            schema.P_TEXT_JUDGE: spread(score.p_text_judge_N, rows),
+            schema.P_JUDGE: spread(score.p_judge_N, rows),
+            schema.P_NEIGHBORS: spread(score.p_neighbors_N, rows),
+            schema.P_TOPIC: spread(score.p_topic_N, rows),
+            schema.P_SOMNET: spread(score.p_somnet_N, rows),
+            schema.REASON: verdicts.reason_N.tolist(),
+            schema.SUGGESTED_CATEGORY: [categories.name_of.get(int(code)) for code in suggested_M],
+            schema.SUGGESTED_PROBABILITY: np.where(suggested_M >= 0, suggested_p_M, np.nan),
+        }
+        for name, values in columns.items():
+            if isinstance(values, np.ndarray) and values.dtype.kind == "f":
+                columns[name] = pa.array(values, mask=np.isnan(values))
+        tables.write_part(run, schema.decisions_path(config.name), index, columns, schema.DECISIONS_TABLE)
+        kept += int(verdicts.keep_N.sum())
+        reasons.update(verdicts.reason_N[~verdicts.keep_N].tolist())
+    return Counts(total=len(ok_M), forwarded=kept, dropped=dict(sorted(reasons.items())))
 
 
-def _weights(
-    config: DecideConfig, context: Context, image_id: pa.ChunkedArray, clean_M: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Training weight of each image if it is kept; an image nobody judged counts fully."""
-    net_M = policies.net_weight(clean_M)
-    artefact = schema.stage2_path(config.round)
-    if config.weight_by == "net" or not context.has(artefact):
-        return net_M
-    follow = Follow(context.run, artefact, schema.STAGE2_TABLE, (schema.WEIGHT,))
-    stages_M = floats(follow.take(image_id).column(schema.WEIGHT))
-    return stages_M if config.weight_by == "stages" else stages_M * net_M
+class _Weights:
+    """Training weights of the images if they are kept, part by part; an image nobody judged counts fully."""
+
+    def __init__(self, config: DecideConfig, context: Context) -> None:
+        artefact = schema.stage2_path(config.round)
+        self._follow = None
+        self._alone = config.weight_by == "stages"
+        if config.weight_by != "net" and context.has(artefact):
+            self._follow = Follow(context.run, artefact, schema.STAGE2_TABLE, (schema.WEIGHT,))
+
+    def of(self, image_id: pa.ChunkedArray, clean_M: NDArray[np.float64]) -> NDArray[np.float64]:
+        """float64, of the next images."""
+        net_M = policies.net_weight(clean_M)
+        if self._follow is None:
+            return net_M
+        stages_M = floats(self._follow.take(image_id).column(schema.WEIGHT))
+        return stages_M if self._alone else stages_M * net_M
 
 
 def _told(score: Score, usable: Usable, categories: Categories) -> dict[str, Any]:

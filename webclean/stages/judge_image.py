@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,13 +11,19 @@ from webclean import schema
 from webclean.config import JudgeImageConfig
 from webclean.errors import ConfigError
 from webclean.io import tables
-from webclean.ops.heads import cross_fit, log_softmax, logistic, ridge, standardise
+from webclean.ops.fold_heads import Columns, FoldSums, Sample, fit_heads, sample_rows
+from webclean.ops.heads import cross_fit, log_softmax, logistic, standardise
 from webclean.stages import space
 from webclean.stages.base import Context, Counts, committed
-from webclean.stages.judged import Usable, fit_weights, read_features, read_usable
-from webclean.stages.predictions import write_predictions
-
-_SOLVERS = {"ridge": ridge, "logistic": logistic}
+from webclean.stages.judged import (
+    Usable,
+    feature_blocks,
+    features_dim,
+    fit_weights,
+    read_features,
+    read_usable,
+)
+from webclean.stages.predictions import by_part, write_predictions
 
 
 def run(config: JudgeImageConfig, context: Context) -> Counts:
@@ -34,11 +42,13 @@ def run(config: JudgeImageConfig, context: Context) -> Counts:
         return counts
     weight_N = fit_weights(context, config.round, usable)
     if config.features is None:
-        log_probability_NC, fold_N = _from_scratch(config, context, usable, weight_N)
+        judge = _from_scratch
     else:
-        log_probability_NC, fold_N = _from_features(config, context, usable, weight_N)
+        require_label_free(context, config.features)
+        judge = _ridge if config.head == "ridge" else _logistic
+    log_probability, fold_N = judge(config, context, usable, weight_N)
     write_predictions(
-        context.run, artefact, usable, log_probability_NC, fold_N, top=config.judge_top, unknown_N=few_N
+        context.run, artefact, usable, log_probability, fold_N, top=config.judge_top, unknown_N=few_N
     )
     return counts
 
@@ -58,11 +68,52 @@ def require_label_free(context: Context, features: str) -> None:
         )
 
 
-def _from_features(
+def _ridge(
     config: JudgeImageConfig, context: Context, usable: Usable, weight_N: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+) -> tuple[Iterator[NDArray[np.float64]], NDArray[np.int64]]:
+    """Three passes over the features: spread of their columns, sums by fold, predictions; none holds them."""
     assert config.features is not None
-    require_label_free(context, config.features)
+    run, name = context.run, config.features
+    num, dim = len(usable.label_N), features_dim(run, name)
+    fold_N = usable.folds(config.judge_folds, context.seed)
+    columns = Columns(dim)
+    with context.progress(total=2 * num, unit="images", label="image judge, learning") as bar:
+        for _, block_MD in feature_blocks(run, name, usable):
+            columns.add(block_MD)
+            bar.advance(len(block_MD))
+        scaling = columns.scaling()
+        sums = FoldSums(int(fold_N.max()) + 1, dim, usable.num_categories)
+        chosen = sample_rows(num, dim, usable.num_categories)
+        sample_MD = np.empty((len(chosen), dim), dtype=np.float32)
+        same_weight = bool((weight_N == 1.0).all())
+        for rows, block_MD in feature_blocks(run, name, usable):
+            z_MD = scaling.apply(block_MD)
+            sums.add(z_MD, usable.label_N[rows], fold_N[rows], None if same_weight else weight_N[rows])
+            first, last = np.searchsorted(chosen, (rows.start, rows.stop))
+            sample_MD[first:last] = z_MD[chosen[first:last] - rows.start]
+            bar.advance(len(block_MD))
+    sample = Sample(sample_MD, usable.label_N[chosen], fold_N[chosen], weight_N[chosen])
+    heads = fit_heads(sums, sample, config.judge_strengths, config.judge_dims)
+    context.result |= {
+        "judge": f"ridge head on features/{name}",
+        "strength": heads.strength,
+        "held_out_loss": round(heads.held_out_loss, 4),
+    }
+
+    def parts() -> Iterator[NDArray[np.float64]]:
+        with context.progress(total=num, unit="images", label="image judge") as bar:
+            for rows, part_MD in feature_blocks(run, name, usable, by_part=True):
+                yield heads.log_probability(scaling.apply(part_MD), fold_N[rows])
+                bar.advance(len(part_MD))
+
+    return parts(), fold_N
+
+
+def _logistic(
+    config: JudgeImageConfig, context: Context, usable: Usable, weight_N: NDArray[np.float64]
+) -> tuple[Iterator[NDArray[np.float64]], NDArray[np.int64]]:
+    """Held whole: L-BFGS goes over the features some hundred times."""
+    assert config.features is not None
     features_ND = read_features(context.run, config.features, usable)
     x_ND = standardise(features_ND, config.judge_dims) / np.sqrt(features_ND.shape[1])
     fold_N = usable.folds(config.judge_folds, context.seed)
@@ -72,22 +123,22 @@ def _from_features(
             usable.label_N,
             fold_N,
             usable.num_categories,
-            _SOLVERS[config.head],
+            logistic,
             config.judge_strengths,
             weight_N,
             bar.advance,
         )
     context.result |= {
-        "judge": f"{config.head} head on features/{config.features}",
+        "judge": f"logistic head on features/{config.features}",
         "strength": fit.strength,
         "held_out_loss": round(fit.held_out_loss, 4),
     }
-    return fit.log_probability_NC, fold_N
+    return by_part(fit.log_probability_NC, usable), fold_N
 
 
 def _from_scratch(
     config: JudgeImageConfig, context: Context, usable: Usable, weight_N: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+) -> tuple[Iterator[NDArray[np.float64]], NDArray[np.int64]]:
     from webclean.io.pixels import square_cache
     from webclean.nn import scratch
     from webclean.ops.heads import best_scale
@@ -103,7 +154,7 @@ def _from_scratch(
     with context.progress(total=len(uris), unit="images", label="pixels") as bar:
         squares = square_cache(
             context.run,
-            usable.image_ids,
+            usable.image_ids.to_pylist(),
             uris,
             side=config.folds_side,
             map_items=context.engine.map,
@@ -130,4 +181,4 @@ def _from_scratch(
         "scale": round(scale, 4),
         "held_out_loss": round(loss, 4),
     }
-    return log_softmax(scale * logits_NC), fold_N
+    return by_part(log_softmax(scale * logits_NC), usable), fold_N

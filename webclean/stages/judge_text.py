@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from webclean import schema
 from webclean.config import JudgeTextConfig
 from webclean.io import tables
-from webclean.ops.heads import cross_fit, ridge
-from webclean.ops.text_features import text_features
+from webclean.ops.text_features import Rarity, count_ngrams
+from webclean.ops.text_heads import PRECISE, SparseHeads, fit_sparse, learnt_rows
 from webclean.stages.base import Context, Counts
 from webclean.stages.judged import Usable, fit_weights, read_usable
-from webclean.stages.predictions import write_predictions
+from webclean.stages.predictions import in_scratch, write_predictions
+from webclean.stages.rows import is_usable
 
 _WORDS = (schema.TITLE, schema.TAGS, schema.DESCRIPTION, schema.ALT_TEXT)
 _PLACES = (schema.PAGE_URL, schema.FILE_NAME)
@@ -25,8 +31,7 @@ def run(config: JudgeTextConfig, context: Context) -> Counts:
     """
     usable = read_usable(context.run)
     artefact = schema.predictions_path(schema.JUDGE_TEXT, config.round)
-    words, places = _texts(context, usable)
-    silent_N = np.array([not (a or b) for a, b in zip(words, places, strict=True)], dtype=bool)
+    silent_N = np.concatenate([np.zeros(0, dtype=bool), *(text.is_silent() for text in _texts(context))])
     few_N = usable.too_few(config.judge_folds, ~silent_N) & ~silent_N
     unknown_N = silent_N | few_N
     counts = Counts(
@@ -40,50 +45,87 @@ def run(config: JudgeTextConfig, context: Context) -> Counts:
         context.result["judge"] = f"none: {reason}"
         return counts
     fold_N = usable.folds(config.judge_folds, context.seed)
-    weight_N = np.where(silent_N, 0.0, fit_weights(context, config.round, usable))
-    x = text_features([words, places])
-    with context.progress(total=int(fold_N.max()) + 1, unit="folds", label="text judge") as bar:
-        fit = cross_fit(
-            x,
-            usable.label_N,
-            fold_N,
-            usable.num_categories,
-            ridge,
-            config.judge_strengths,
-            weight_N,
-            bar.advance,
-        )
+    heads, rarity, dtype = _learn(config, context, usable, silent_N, fold_N)
+
+    def parts() -> Iterator[NDArray[np.float64]]:
+        start = 0
+        with context.progress(total=len(silent_N), unit="images", label="text judge") as bar:
+            for text in _texts(context):
+                rows = slice(start, start + len(text.words))
+                start = rows.stop
+                x = rarity.weigh(count_ngrams([text.words, text.places], dtype))
+                yield heads.log_probability(x, fold_N[rows])
+                bar.advance(len(text.words))
+
     write_predictions(
-        context.run,
-        artefact,
-        usable,
-        fit.log_probability_NC,
-        fold_N,
-        top=config.judge_top,
-        unknown_N=unknown_N,
+        context.run, artefact, usable, parts(), fold_N, top=config.judge_top, unknown_N=unknown_N
     )
     context.result |= {
         "judge": "ridge",
-        "strength": fit.strength,
-        "held_out_loss": round(fit.held_out_loss, 4),
+        "strength": heads.strength,
+        "held_out_loss": round(heads.held_out_loss, 4),
     }
     return counts
 
 
-def _texts(context: Context, usable: Usable) -> tuple[list[str], list[str]]:
-    """Each usable image's words (title, tags, description, alternative text) and places (URL, file name).
+def _learn(
+    config: JudgeTextConfig,
+    context: Context,
+    usable: Usable,
+    silent_N: NDArray[np.bool_],
+    fold_N: NDArray[np.int64],
+) -> tuple[SparseHeads, Rarity, type[np.floating[Any]]]:
+    """Heads of all folds, the rarity of n-grams that they go by, and the precision of both."""
+    from scipy import sparse
 
-    Held whole: the head is fitted on all of them at once.
-    """
+    row_M, times_M = learnt_rows(usable.label_N, ~silent_N)
+    dtype = np.float64 if len(row_M) <= PRECISE else np.float32
+    pieces, start = [], 0
+    for text in _texts(context):
+        first, last = np.searchsorted(row_M, (start, start + len(text.words)))
+        some = (row_M[first:last] - start).tolist()
+        start += len(text.words)
+        if some:
+            fields = [[text.words[i] for i in some], [text.places[i] for i in some]]
+            pieces.append(count_ngrams(fields, dtype))
+    counts = sparse.vstack(pieces, format="csr")
+    del pieces
+    rarity = Rarity.of(counts, len(row_M) * len(silent_N) / max(1, int((~silent_N).sum())))
+    num_folds = int(fold_N.max()) + 1
+    with context.progress(total=num_folds, unit="folds", label="text judge, learning") as bar:
+        heads = fit_sparse(
+            rarity.weigh(counts),
+            usable.label_N[row_M],
+            fold_N[row_M],
+            times_M * fit_weights(context, config.round, usable)[row_M],
+            num_folds,
+            usable.num_categories,
+            config.judge_strengths,
+            lambda shape, kind: in_scratch(context.run, shape, kind),
+            bar.advance,
+        )
+    return heads, rarity, dtype
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """Words (title, tags, description, alternative text) and places (URL, file name) of one part's usable images."""
+
+    words: list[str]
+    places: list[str]
+
+    def is_silent(self) -> NDArray[np.bool_]:
+        return np.array([not (a or b) for a, b in zip(self.words, self.places, strict=True)], dtype=bool)
+
+
+def _texts(context: Context) -> Iterator[_Texts]:
     from webclean.ops.keywords import is_machine_name
 
-    words: list[str] = []
-    places: list[str] = []
     columns = (schema.STATUS, *_WORDS, *_PLACES)
     for part in tables.iter_parts(context.run, schema.IMAGES, schema.IMAGES_TABLE, columns):
-        for row in part.to_pylist():
-            if row[schema.STATUS] != schema.STATUS_OK:
-                continue
+        words: list[str] = []
+        places: list[str] = []
+        for row in part.filter(is_usable(part)).to_pylist():
             tags = " ".join(row[schema.TAGS] or ())
             words.append(
                 " ".join(
@@ -92,4 +134,4 @@ def _texts(context: Context, usable: Usable) -> tuple[list[str], list[str]]:
             )
             name = "" if is_machine_name(row[schema.FILE_NAME]) else row[schema.FILE_NAME]
             places.append(" ".join(filter(None, (row[schema.PAGE_URL], name))).strip())
-    return words, places
+        yield _Texts(words, places)

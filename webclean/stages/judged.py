@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +16,20 @@ from webclean.io.run_dir import RunDir
 from webclean.ops.folds import grouped_folds
 from webclean.stages.base import Context, Counts
 from webclean.stages.copies import CopyTable
-from webclean.stages.rows import Categories, count_statuses, floats, is_usable, left_out
+from webclean.stages.rows import Categories, Follow, count_statuses, floats, is_usable, left_out
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FOLD_SALT = 0x0F01D  # folds have a random stream of their own
+BLOCK_ROWS = 8192  # of features at once: products of fewer rows cost more
 
 
 @dataclass(frozen=True)
 class Usable:
     """The images of status ok, in image order. Per image: N; per part of `images`: how many are usable."""
 
-    image_ids: list[str]
+    image_ids: pa.ChunkedArray
     label_N: NDArray[np.int64]
     group_N: NDArray[np.int64]
     part_sizes: list[int]
@@ -77,7 +83,9 @@ class Usable:
 def read_usable(run: RunDir) -> Usable:
     """Labels and duplicate groups of the usable images: a few numbers an image, all in memory."""
     categories = Categories(run)
-    ids: list[str] = []
+    import pyarrow as pa
+
+    ids: list[pa.Array] = []
     labels: list[NDArray[np.int64]] = []
     sizes: list[int] = []
     statuses: dict[str, int] = {}
@@ -86,12 +94,13 @@ def read_usable(run: RunDir) -> Usable:
     ):
         count_statuses(part.column(schema.STATUS), statuses)
         ok = part.filter(is_usable(part))
-        ids.extend(ok.column(schema.IMAGE_ID).to_pylist())
+        ids.extend(ok.column(schema.IMAGE_ID).chunks)
         labels.append(categories.encode(ok.column(schema.CATEGORY)))
         sizes.append(ok.num_rows)
-    group_N = CopyTable(run).of(ids).group_N
+    image_ids = pa.chunked_array(ids, type=pa.string())
+    group_N = CopyTable(run).of(image_ids).group_N
     label_N = np.concatenate(labels) if labels else np.zeros(0, dtype=np.int64)
-    return Usable(ids, label_N, group_N, sizes, left_out(statuses), categories.num)
+    return Usable(image_ids, label_N, group_N, sizes, left_out(statuses), categories.num)
 
 
 def fit_weights(context: Context, round_: int, usable: Usable) -> NDArray[np.float64]:
@@ -102,11 +111,14 @@ def fit_weights(context: Context, round_: int, usable: Usable) -> NDArray[np.flo
     """
     if round_ <= 1:
         return np.ones(len(usable.label_N))
-    rows = tables.read(context.run, schema.stage2_path(round_ - 1), schema.STAGE2_TABLE)
-    weight_of = dict(
-        zip(rows.column(schema.IMAGE_ID).to_pylist(), floats(rows.column(schema.WEIGHT)), strict=True)
-    )
-    weight_N = np.array([weight_of[image_id] for image_id in usable.image_ids])
+    follow = Follow(context.run, schema.stage2_path(round_ - 1), schema.STAGE2_TABLE, (schema.WEIGHT,))
+    pieces = [np.zeros(0)]
+    for part in tables.iter_parts(
+        context.run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, schema.STATUS)
+    ):
+        of_part_N = floats(follow.take(part.column(schema.IMAGE_ID)).column(schema.WEIGHT))
+        pieces.append(of_part_N[is_usable(part)])
+    weight_N = np.concatenate(pieces)
     total_C = np.bincount(usable.label_N, weight_N, minlength=usable.num_categories)
     count_C = np.bincount(usable.label_N, minlength=usable.num_categories)
     mean_C = np.divide(total_C, count_C, out=np.ones_like(total_C), where=count_C > 0)
@@ -114,28 +126,67 @@ def fit_weights(context: Context, round_: int, usable: Usable) -> NDArray[np.flo
     return result
 
 
-def read_features(run: RunDir, name: str, usable: Usable) -> NDArray[np.float32]:
-    """The feature vectors of the usable images, float32 (N, D).
+def features_dim(run: RunDir, name: str) -> int:
+    """How many numbers a feature vector of this set has."""
+    width: int = tables.part_schema(run, schema.features_path(name)).field(schema.VECTOR).type.list_size
+    return width
 
-    Held whole: a linear head needs all rows; a million images of 1,280 numbers take 5 GB.
+
+def feature_blocks(
+    run: RunDir, name: str, usable: Usable, *, by_part: bool = False
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """The feature vectors of the usable images block by block, with their places among these images.
+
+    Args:
+        run: the run folder.
+        name: of the feature set.
+        usable: the images.
+        by_part: blocks as the parts of `images`; otherwise of some thousand rows.
+
+    Raises:
+        ArtifactInvalidError: a vector holds NaN or infinity.
     """
-    artefact = schema.features_path(name)
-    width = tables.part_schema(run, artefact).field(schema.VECTOR).type.list_size
-    table = schema.features_table(width)
-    features_ND = np.empty((len(usable.image_ids), width), dtype=np.float32)
+    artefact, width = schema.features_path(name), features_dim(run, name)
+    sizes = usable.part_sizes if by_part else _sizes(len(usable.label_N))
+    waiting = np.zeros((0, width), dtype=np.float32)
+    parts = tables.iter_parts(run, artefact, schema.features_table(width), (schema.VECTOR,))
     start = 0
-    for part in tables.iter_parts(run, artefact, table, (schema.VECTOR,)):
-        vectors = part.column(schema.VECTOR).combine_chunks()
-        rows = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-        features_ND[start : start + len(rows)] = rows
-        start += len(rows)
-    if start != len(features_ND):
-        raise AssertionError(f"{artefact} has {start} rows for {len(features_ND)} usable images")
-    broken = np.flatnonzero(~np.isfinite(features_ND).all(axis=1))
-    if len(broken):
-        raise ArtifactInvalidError(
-            f"{run.url}/{artefact}: {len(broken)} vectors hold NaN or infinity",
-            context=f"the first is that of image {usable.image_ids[broken[0]]}",
-            hint=f"make the features again with `webclean weight {run.url} --force`",
-        )
+    for size in sizes:
+        pieces, num = [waiting], len(waiting)
+        while num < size:
+            part = next(parts, None)
+            if part is None:
+                raise AssertionError(
+                    f"{artefact} has {start + num} rows for {len(usable.label_N)} usable images"
+                )
+            vectors = part.column(schema.VECTOR).combine_chunks()
+            pieces.append(vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, width))
+            num += part.num_rows
+        block_MD = pieces[-1] if num == len(pieces[-1]) else np.concatenate(pieces)
+        block_MD, waiting = block_MD[:size], block_MD[size:]
+        broken = np.flatnonzero(~np.isfinite(block_MD).all(axis=1))
+        if len(broken):
+            raise ArtifactInvalidError(
+                f"{run.url}/{artefact}: {len(broken)} vectors hold NaN or infinity among images {start} to"
+                f" {start + size - 1}",
+                context=f"the first is that of image {usable.image_ids[start + int(broken[0])]}",
+                hint=f"make the features again with `webclean weight {run.url} --force`",
+            )
+        yield slice(start, start + size), block_MD
+        start += size
+
+
+def _sizes(num: int) -> list[int]:
+    return [min(BLOCK_ROWS, num - start) for start in range(0, num, BLOCK_ROWS)]
+
+
+def read_features(run: RunDir, name: str, usable: Usable) -> NDArray[np.float32]:
+    """The feature vectors of the usable images, float32 (N, D), held whole.
+
+    Raises:
+        ArtifactInvalidError: a vector holds NaN or infinity.
+    """
+    features_ND = np.empty((len(usable.label_N), features_dim(run, name)), dtype=np.float32)
+    for rows, block_MD in feature_blocks(run, name, usable):
+        features_ND[rows] = block_MD
     return features_ND

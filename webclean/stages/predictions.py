@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +70,7 @@ def write_predictions(
     run: RunDir,
     artefact: str,
     usable: Usable,
-    log_probability_NC: NDArray[np.float64] | None,
+    log_probability: Iterable[NDArray[np.float64]] | None,
     fold_N: NDArray[np.int64] | None,
     *,
     top: int,
@@ -81,41 +83,51 @@ def write_predictions(
         run: the run folder.
         artefact: where to.
         usable: the images.
-        log_probability_NC: out-of-sample log-probabilities; None where nothing could be judged.
+        log_probability: out-of-sample log-probabilities of each part's images, part after part (`by_part`
+            cuts an array); None where nothing could be judged.
         fold_N: fold in which each image was judged.
         top: most likely categories stored per image.
         unknown_N: images about which the judge knows nothing (no text, too few of their category): no
             margin, fold -1.
-        similarity_N: mean cosine to the nearest images, for the neighbours' judge.
+        similarity_N: mean cosine to the nearest images, for the neighbours' judge; looked at when the part's
+            log-probabilities have been given.
     """
     import pyarrow as pa
 
-    num = len(usable.image_ids)
+    num = len(usable.label_N)
     unknown_N = np.zeros(num, dtype=bool) if unknown_N is None else unknown_N
-    if log_probability_NC is None:
+    if log_probability is None:
         unknown_N = np.ones(num, dtype=bool)
-        log_probability_NC = np.zeros((num, 0))
+        log_probability = (np.zeros((size, 0)) for size in usable.part_sizes)
     fold_N = np.where(unknown_N, -1, np.full(num, -1) if fold_N is None else fold_N)
     start = 0
-    for index, size in enumerate(usable.part_sizes):
+    for index, (size, log_p) in enumerate(zip(usable.part_sizes, log_probability, strict=True)):
         rows = slice(start, start + size)
         start += size
         similarity = np.full(size, np.nan) if similarity_N is None else similarity_N[rows]
         data: dict[str, Any] = {
-            schema.IMAGE_ID: usable.image_ids[rows],
+            schema.IMAGE_ID: usable.image_ids.slice(rows.start, size),
             schema.FOLD: fold_N[rows].astype(np.int32),
-            **prediction_columns(log_probability_NC[rows], usable.label_N[rows], top, unknown_N[rows]),
+            **prediction_columns(log_p, usable.label_N[rows], top, unknown_N[rows]),
             schema.SIMILARITY: pa.array(similarity, mask=~np.isfinite(similarity)),
             schema.IN_SAMPLE: np.zeros(size, dtype=bool),
         }
         tables.write_part(run, artefact, index, data, schema.PREDICTIONS_TABLE)
 
 
+def by_part(values_NC: NDArray[np.float64], usable: Usable) -> Iterator[NDArray[np.float64]]:
+    """Rows of an array as the parts of `images` hold them."""
+    start = 0
+    for size in usable.part_sizes:
+        yield values_NC[start : start + size]
+        start += size
+
+
 @dataclass(frozen=True)
 class Judgement:
-    """A judge's table read back: log_probability_NC float64; known_N bool; similarity_N, NaN where not there."""
+    """A judge's table read back: log_probability_NC float32, in a file; known_N bool; similarity_N, NaN where not there."""
 
-    log_probability_NC: NDArray[np.float64]
+    log_probability_NC: NDArray[np.float32]
     known_N: NDArray[np.bool_]
     similarity_N: NDArray[np.float64]
 
@@ -123,27 +135,40 @@ class Judgement:
 def read_predictions(run: RunDir, artefact: str, usable: Usable) -> Judgement:
     """Dense log-probabilities of a judge: the label's own, the most likely ones; the rest is shared evenly.
 
+    They lie in a file of the scratch folder, 4 bytes an image and category.
+
     Raises:
         ArtifactInvalidError: the table does not hold the usable images in their order.
         ConfigError: a prediction is in sample.
     """
-    pieces, known, similarity = [], [], []
-    ids: list[str] = []
+    num = len(usable.label_N)
+    log_p_NC = in_scratch(run, (num, usable.num_categories), np.float32)
+    known_N, similarity_N = np.zeros(num, dtype=bool), np.full(num, np.nan)
+    start = 0
     for part in tables.iter_parts(run, artefact, schema.PREDICTIONS_TABLE):
         refuse_in_sample(part)
-        rows = slice(len(ids), len(ids) + part.num_rows)
-        ids += part.column(schema.IMAGE_ID).to_pylist()
-        if ids[rows] != usable.image_ids[rows]:
+        rows = slice(start, start + part.num_rows)
+        if not part.column(schema.IMAGE_ID).equals(usable.image_ids.slice(start, part.num_rows)):
             break
-        pieces.append(np.log(np.maximum(dense(part, usable.label_N[rows], usable.num_categories), _FLOOR)))
-        known.append(np.isfinite(floats(part.column(schema.LOG_MARGIN))))
-        similarity.append(floats(part.column(schema.SIMILARITY)))
-    if ids != usable.image_ids:
+        probability_MC = dense(part, usable.label_N[rows], usable.num_categories)
+        log_p_NC[rows] = np.log(np.maximum(probability_MC, _FLOOR))
+        known_N[rows] = np.isfinite(floats(part.column(schema.LOG_MARGIN)))
+        similarity_N[rows] = floats(part.column(schema.SIMILARITY))
+        start = rows.stop
+    if start != num:
         raise ArtifactInvalidError(
             f"{run.url}/{artefact} does not hold the usable images of `{schema.IMAGES}` in their order",
             hint=f"make it again with `webclean weight {run.url} --force`",
         )
-    return Judgement(np.concatenate(pieces), np.concatenate(known), np.concatenate(similarity))
+    return Judgement(log_p_NC, known_N, similarity_N)
+
+
+def in_scratch(run: RunDir, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Zeros in a file without a name, which goes with the process: pages that memory can do without."""
+    if 0 in shape:
+        return np.zeros(shape, dtype=dtype)
+    with tempfile.TemporaryFile(dir=run.scratch("judgements")) as file:
+        return np.memmap(file, dtype=dtype, shape=shape)
 
 
 def dense(part: Any, label_N: NDArray[np.int64], num_categories: int) -> NDArray[np.float64]:
