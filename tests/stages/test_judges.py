@@ -12,6 +12,8 @@ from judged_run import JudgedRun
 from webclean import schema
 from webclean.config import JudgeImageConfig, JudgeNeighborsConfig, JudgeTextConfig
 from webclean.errors import ArtifactInvalidError, ConfigError
+from webclean.ops import fold_heads, neighbors, text_heads
+from webclean.stages import judged
 from webclean.stages.judged import fit_weights, read_usable
 from webclean.stages.predictions import by_part, read_predictions, write_predictions
 
@@ -60,6 +62,25 @@ def test_an_image_without_text_gets_no_opinion(done):
     assert np.isnan(found["log_margin"][silent].astype(float)).all()
     record = done.run.read_json("predictions/text-r1/run.json")
     assert record["counts"]["dropped"] == {"bad_file": 3, "no_text": int(silent.sum()), "few_of_category": 0}
+
+
+def test_a_large_crawl_is_judged_in_the_same_way(done, tmp_path, monkeypatch):
+    """Sizes beyond which texts are chosen, heads coarse and neighbours sought in cells, lowered below this crawl's."""
+    monkeypatch.setattr(text_heads, "LEARNT", 90)
+    monkeypatch.setattr(text_heads, "PRECISE", 60)
+    monkeypatch.setattr(neighbors, "EXACT", 60)
+    monkeypatch.setattr(neighbors, "_DIRECTIONS", 8)
+    monkeypatch.setattr(fold_heads, "_SAMPLE_LOGITS", 100)
+    monkeypatch.setattr(fold_heads, "_LEAST_SAMPLE", 40)
+    monkeypatch.setattr(judged, "BLOCK_ROWS", 30)
+    made = JudgedRun(tmp_path, done.world, bad=sorted(done.bad), part_rows=41)
+    made.features()
+    made.judge(weights=False)
+    for judge in ("image", "neighbors", "text"):
+        margin_N, fold_N = (made.predictions(judge)[name].astype(float) for name in ("log_margin", "fold"))
+        assert (fold_N >= 0).all()
+        assert reference.auroc(margin_N, ~done.world.wrong_N[made.usable]) > 0.85
+    assert any("too many to compare all" in note for note in made.notes)
 
 
 def test_predictions_are_read_back_as_they_were(done):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from webclean.ops.grouping import rows_by_code
+
 
 def grouped_folds(
     category_N: NDArray[np.int64],
@@ -35,8 +37,8 @@ def grouped_folds(
     _, first_G, member_N = np.unique(key_N, return_index=True, return_inverse=True)
     fold_G = np.empty(len(first_G), dtype=np.int64)
     start = 0  # goes on from category to category, so that small categories do not all fill fold 0
-    for category in np.unique(category_N[first_G]):
-        groups = rng.permutation(np.flatnonzero(category_N[first_G] == category))
+    for _, members in rows_by_code(category_N[first_G]):
+        groups = rng.permutation(members)
         fold_G[groups] = (start + np.arange(len(groups))) % num_folds
         start += len(groups)
     fold_N: NDArray[np.int64] = fold_G[member_N]

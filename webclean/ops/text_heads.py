@@ -26,11 +26,13 @@ _COLUMNS: Final = 128  # categories solved at once: memory does not grow with th
 _SCALED_VALUES: Final = 2**23  # outputs that the scale is fitted on
 
 
-def learnt_rows(label_N: Ints, among_N: NDArray[np.bool_], size: int = LEARNT) -> tuple[Ints, Floats]:
+def learnt_rows(label_N: Ints, among_N: NDArray[np.bool_], size: int | None = None) -> tuple[Ints, Floats]:
     """Which rows heads are learnt from, in order, and what each counts for, so that categories keep their weight.
 
-    All of a small crawl. Of a large one the same number of each category, evenly spaced, and all of one that has fewer.
+    All of a small crawl. Of one with more than `size` (default LEARNT) the same number of each category, evenly spaced, and
+    all of one that has fewer.
     """
+    size = LEARNT if size is None else size
     row_M = np.flatnonzero(among_N)
     if len(row_M) <= size:
         return row_M, np.ones(len(row_M))
