@@ -55,7 +55,7 @@ def test_coarse_heads_order_images_as_precise_ones_do(monkeypatch):
     w, x = _world(400, 4)
     fold_N = np.arange(400) // 4 % 5
     precise = fit_sparse(x, w.label_N, fold_N, np.ones(400), 5, 4, STRENGTHS)
-    monkeypatch.setattr(text_heads, "PRECISE", 100)
+    monkeypatch.setattr(text_heads, "_PRECISE", 400)
     coarse = fit_sparse(x.astype(np.float32), w.label_N, fold_N, np.ones(400), 5, 4, STRENGTHS)
     assert coarse.beta_FDC.dtype == np.float32
     wrong = [

@@ -61,12 +61,13 @@ class Index:
             unit_MD = _unit(block_MD)
             self._unit_NK[rows] = unit_MD if directions_DK is None else unit_MD @ directions_DK
         width = self._unit_NK.shape[1]
-        self._index = faiss.IndexFlatIP(width)
+        self._index: Any = faiss.IndexFlatIP(width)
         if not self.is_exact:
             cells = int(_CELLS * np.sqrt(num))
             self._cells = self._index  # faiss keeps no reference to it
             self._index = faiss.IndexIVFFlat(self._cells, width, cells, faiss.METRIC_INNER_PRODUCT)
             self._index.cp.niter, self._index.cp.max_points_per_centroid = _CELL_ROUNDS, _CELL_IMAGES
+            self._index.cp.min_points_per_centroid = 1  # else faiss writes a warning of its own
             self._index.nprobe = _CELLS_LOOKED_AT
             chosen = np.arange(min(num, cells * _CELL_IMAGES)) * num // min(num, cells * _CELL_IMAGES)
             self._index.train(self._unit_NK[chosen])

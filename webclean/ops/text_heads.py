@@ -18,12 +18,16 @@ from numpy.typing import NDArray
 from webclean.ops.heads import Floats, Ints, Solved, best_scale, log_softmax, solve_ridge
 
 LEARNT: Final = 2**17  # texts that heads are learnt from
-PRECISE: Final = (
-    2**15
-)  # texts up to which they are solved to the last digits, and that the strength is chosen on
+_PRECISE: Final = 2**18  # texts times categories up to which heads are solved to the last digits
 _COARSE_STEPS: Final = 15  # of conjugate gradients beyond: they stop where the noise of the labels begins
+_TRIED: Final = 2**15  # texts that the strength is chosen on
 _COLUMNS: Final = 128  # categories solved at once: memory does not grow with their number
 _SCALED_VALUES: Final = 2**23  # outputs that the scale is fitted on
+
+
+def precision(num: int, num_categories: int) -> type[np.floating[Any]]:
+    """The dtype of rows to learn from: float64 where heads are solved precisely, float32 where many are learnt from."""
+    return np.float64 if num * num_categories <= _PRECISE else np.float32
 
 
 def learnt_rows(label_N: Ints, among_N: NDArray[np.bool_], size: int | None = None) -> tuple[Ints, Floats]:
@@ -94,7 +98,7 @@ def fit_sparse(
     """Heads of all folds.
 
     Args:
-        x: (N, columns) CSR of the rows to learn from; its dtype is that of the arithmetic.
+        x: (N, columns) CSR of the rows to learn from, of the dtype of `precision`.
         label_N: int64 labels.
         fold_N: int64 folds, 0..F-1; rows to be judged may lie in folds that have none here.
         weight_N: float64 >= 0.
@@ -112,7 +116,7 @@ def fit_sparse(
         raise ValueError(f"need rows, labels and folds of one length and two folds; got {num_folds} folds")
     column_D = np.unique(x.indices)
     x = x[:, column_D]
-    steps = None if num <= PRECISE else _COARSE_STEPS
+    steps = None if num * num_categories <= _PRECISE else _COARSE_STEPS
 
     def solve(train_N: NDArray[np.bool_], strength: float) -> list[Solved]:
         found = []
@@ -126,7 +130,7 @@ def fit_sparse(
     strength = strengths[0]
     if len(strengths) > 1:
         tried_N = np.zeros(num, dtype=bool)
-        tried_N[np.arange(min(num, PRECISE)) * num // min(num, PRECISE)] = True
+        tried_N[np.arange(min(num, _TRIED)) * num // min(num, _TRIED)] = True
         held_N = tried_N & (fold_N == (1 % num_folds))
         inner_N = tried_N & ~held_N & ((fold_N != 0) | (num_folds == 2))
         x_held = x[np.flatnonzero(held_N)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from webclean import schema
 from webclean.config import JudgeTextConfig
 from webclean.io import tables
 from webclean.ops.text_features import Rarity, count_ngrams
-from webclean.ops.text_heads import PRECISE, SparseHeads, fit_sparse, learnt_rows
+from webclean.ops.text_heads import SparseHeads, fit_sparse, learnt_rows, precision
 from webclean.stages.base import Context, Counts
 from webclean.stages.judged import Usable, fit_weights, read_usable
 from webclean.stages.predictions import in_scratch, write_predictions
@@ -21,6 +22,9 @@ from webclean.stages.rows import is_usable
 
 _WORDS = (schema.TITLE, schema.TAGS, schema.DESCRIPTION, schema.ALT_TEXT)
 _PLACES = (schema.PAGE_URL, schema.FILE_NAME)
+_SHARED = (
+    20_000  # texts from which on workers count n-grams; fewer take no longer than it takes to start them
+)
 
 
 def run(config: JudgeTextConfig, context: Context) -> Counts:
@@ -50,12 +54,12 @@ def run(config: JudgeTextConfig, context: Context) -> Counts:
     def parts() -> Iterator[NDArray[np.float64]]:
         start = 0
         with context.progress(total=len(silent_N), unit="images", label="text judge") as bar:
-            for text in _texts(context):
-                rows = slice(start, start + len(text.words))
+            fields = ([text.words, text.places] for text in _texts(context))
+            for counts in _counted(context, fields, dtype, len(silent_N)):
+                rows = slice(start, start + counts.shape[0])
                 start = rows.stop
-                x = rarity.weigh(count_ngrams([text.words, text.places], dtype))
-                yield heads.log_probability(x, fold_N[rows])
-                bar.advance(len(text.words))
+                yield heads.log_probability(rarity.weigh(counts), fold_N[rows])
+                bar.advance(counts.shape[0])
 
     write_predictions(
         context.run, artefact, usable, parts(), fold_N, top=config.judge_top, unknown_N=unknown_N
@@ -79,17 +83,18 @@ def _learn(
     from scipy import sparse
 
     row_M, times_M = learnt_rows(usable.label_N, ~silent_N)
-    dtype = np.float64 if len(row_M) <= PRECISE else np.float32
-    pieces, start = [], 0
-    for text in _texts(context):
-        first, last = np.searchsorted(row_M, (start, start + len(text.words)))
-        some = (row_M[first:last] - start).tolist()
-        start += len(text.words)
-        if some:
-            fields = [[text.words[i] for i in some], [text.places[i] for i in some]]
-            pieces.append(count_ngrams(fields, dtype))
-    counts = sparse.vstack(pieces, format="csr")
-    del pieces
+    dtype = precision(len(row_M), usable.num_categories)
+
+    def chosen() -> Iterator[list[list[str]]]:
+        start = 0
+        for text in _texts(context):
+            first, last = np.searchsorted(row_M, (start, start + len(text.words)))
+            some = (row_M[first:last] - start).tolist()
+            start += len(text.words)
+            if some:
+                yield [[text.words[i] for i in some], [text.places[i] for i in some]]
+
+    counts = sparse.vstack(list(_counted(context, chosen(), dtype, len(row_M))), format="csr")
     rarity = Rarity.of(counts, len(row_M) * len(silent_N) / max(1, int((~silent_N).sum())))
     num_folds = int(fold_N.max()) + 1
     with context.progress(total=num_folds, unit="folds", label="text judge, learning") as bar:
@@ -105,6 +110,14 @@ def _learn(
             bar.advance,
         )
     return heads, rarity, dtype
+
+
+def _counted(
+    context: Context, fields: Iterable[list[list[str]]], dtype: type[np.floating[Any]], num: int
+) -> Iterator[Any]:
+    """N-grams of each part's texts, by the workers where there are so many texts that starting them pays."""
+    count = partial(count_ngrams, dtype=dtype)
+    return context.engine.map(count, fields) if num > _SHARED else map(count, fields)
 
 
 @dataclass(frozen=True)
