@@ -115,7 +115,7 @@ def write_run(folder: Path, rows: list[Row], part_rows: int = 3) -> Context:
                 "image_id": image_id(row), "keep": bool(verdicts.keep_N[i]),
                 "weight": weight if verdicts.keep_N[i] else 0.0, "p_rank": 1.0 - i / len(rows),
                 "clean_score": None if math.isnan(row.score) else row.score,
-                "reason": str(verdicts.reason_N[i]),
+                "reason": str(verdicts.reason_N[i]), "trusted": False,
                 "suggested_category": row.suggested[0] if row.suggested else None,
                 "suggested_probability": row.suggested[1] if row.suggested else None,
             }

@@ -974,6 +974,11 @@ class DecideConfig(StageConfig):
         "Likeness to the nearest images, in robust deviations, at which an image is half off topic.",
         lt=0,
     )
+    trusted: str | None = knob(
+        None,
+        "Table of images that somebody has looked at, 50 to a few hundred (image_id, source_key or path; true_category,"
+        " or right with yes or no): corrects clean_score. --to-label FILE chooses images to look at.",
+    )
     keep_threshold: float = knob(0.5, "Keep where P(label right) is at least this.", ge=0, le=1)
     weight_by: str = knob(
         "net",

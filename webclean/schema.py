@@ -234,6 +234,21 @@ P_NEIGHBORS: Final = "p_neighbors"
 P_TOPIC: Final = "p_topic"
 P_SOMNET: Final = "p_somnet"
 REASON: Final = "reason"
+ADDED_PRIOR: Final = "added_prior"
+ADDED_RANK: Final = "added_rank"
+ADDED_TEXT: Final = "added_text"
+ADDED_TEXT_JUDGE: Final = "added_text_judge"
+ADDED_JUDGE: Final = "added_judge"
+ADDED_NEIGHBORS: Final = "added_neighbors"
+ADDED_TOPIC: Final = "added_topic"
+ADDED_SOMNET: Final = "added_somnet"
+ADDED_ATTACHED: Final = "added_attached"
+ADDED_TRUSTED: Final = "added_trusted"
+ADDED: Final = (
+    ADDED_PRIOR, ADDED_RANK, ADDED_TEXT, ADDED_TEXT_JUDGE, ADDED_JUDGE, ADDED_NEIGHBORS, ADDED_TOPIC, ADDED_SOMNET,
+    ADDED_ATTACHED, ADDED_TRUSTED,
+)  # fmt: skip
+TRUSTED: Final = "trusted"
 SUGGESTED_CATEGORY: Final = "suggested_category"
 SUGGESTED_PROBABILITY: Final = "suggested_probability"
 
@@ -501,6 +516,8 @@ DECISIONS_TABLE: Final = Table(
         _null(P_NEIGHBORS, "float64"),
         _null(P_TOPIC, "float64"),
         _null(P_SOMNET, "float64"),
+        *(_null(name, "float64") for name in ADDED),  # log-odds that sum up to those of clean_score
+        Column(TRUSTED, "bool"),  # a person has said whether the label is right
         Column(REASON, "string"),
         _null(SUGGESTED_CATEGORY, "string"),
         _null(SUGGESTED_PROBABILITY, "float64"),

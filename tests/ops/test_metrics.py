@@ -129,3 +129,19 @@ def test_pair_recovery_of_nothing():
     assert got.outside_Q2.shape == (0, 2)
     with pytest.raises(ValueError, match="lengths differ"):
         metrics.pair_recovery([1], [], [])
+
+
+def test_reliability_by_hand():
+    # Two bins of two: said (.1 + .3) / 2 and (.6 + 1) / 2, came 1/2 and 1.
+    found = metrics.reliability([True, False, True, True], [0.3, 0.1, 0.6, 1.0], 2)
+    np.testing.assert_allclose(found.said_B, [0.2, 0.8])
+    np.testing.assert_allclose(found.came_B, [0.5, 1.0])
+    assert found.count_B.tolist() == [2, 2]
+    assert found.error == pytest.approx((0.3 + 0.2) / 2)
+
+
+def test_reliability_of_few_images_has_few_bins():
+    assert metrics.reliability([True, False], [0.5, 0.5]).count_B.tolist() == [1, 1]
+    assert np.isnan(metrics.reliability([], []).error)
+    with pytest.raises(ValueError, match="num_bins"):
+        metrics.reliability([True], [0.5], 0)

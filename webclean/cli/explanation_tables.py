@@ -149,9 +149,23 @@ def _decisions(found: dict[str, Any]) -> Section:
         parts = ", ".join(
             f"{part.removeprefix('p_')} {row[part]:.3f}" for part in _PARTS if row[part] is not None
         )
+        added = ", ".join(
+            f"{part.removeprefix('added_')} {row[part]:+.2f}"
+            for part in schema.ADDED
+            if row[part] is not None
+        )
         rows.append(
-            (name, "keep" if row[schema.KEEP] else "drop", row[schema.CLEAN_SCORE], row[schema.WEIGHT], parts)
+            (
+                name,
+                "keep" if row[schema.KEEP] else "drop",
+                row[schema.CLEAN_SCORE],
+                row[schema.WEIGHT],
+                parts,
+                added,
+            )
         )
     return Section(
-        "Decisions", ("name", "verdict", "clean score", "weight", "each evidence alone"), tuple(rows)
+        "Decisions",
+        ("name", "verdict", "clean score", "weight", "each evidence alone", "log-odds that each added"),
+        tuple(rows),
     )

@@ -137,15 +137,58 @@ def decisions(outcome: Outcome, run: str, config: DecideConfig) -> None:
         )
     if not told.get("no_judge"):  # else the scores only order the images
         shares = sorted(told.get("wrong_share_by_category", {}).items(), key=lambda item: -item[1])
+        intervals = {
+            "all": told.get("wrong_share_interval"),
+            **told.get("wrong_share_interval_by_category", {}),
+        }
         console.print_table(
             "Estimated share of wrong labels",
-            ("category", "wrong"),
-            [(name, _percent(share)) for name, share in [("all", told.get("wrong_share")), *shares[:_MANY]]],
+            ("category", "wrong", "90 % interval"),
+            [
+                (name, _percent(share), _span(intervals.get(name)))
+                for name, share in [("all", told.get("wrong_share")), *shares[:_MANY]]
+            ],
+        )
+        rank_noise(told.get("rank_noise"))
+    if (seen := told.get("trusted")) is not None:
+        console.print_text(
+            f"Corrected by {seen['labels']:,} trusted labels, {seen['right']:,} of them right: log-odds times"
+            f" {seen['slope']:.2f}, then {seen['shift']:+.2f}."
         )
     console.print_text(
         f"{outcome.counts.forwarded:,} of {outcome.counts.total:,} images kept."
         f" Next: {export_command(run, config.name)}"
     )
+
+
+def rank_noise(found: dict[str, Any] | None) -> None:
+    """How much is wrong at which ranks, and the queries that are worth keeping least deep."""
+    if found is None or not found["helps"]:
+        return
+    rows = [
+        (f"{10 * tenth} to {10 * tenth + 10} %", images, _percent(wrong), _percent(fitted))
+        for tenth, (images, wrong, fitted) in enumerate(
+            zip(found["images_by_tenth"], found["wrong_by_tenth"], found["fitted_by_tenth"], strict=True)
+        )
+    ]
+    console.print_table(
+        "Estimated share of wrong labels by search rank",
+        ("part of each list", "images", "wrong", "fitted"),
+        rows,
+    )
+    cut = sorted(
+        (one for one in found["depths"] if one["depth"] < one["length"]), key=lambda one: one["depth"]
+    )
+    if cut:
+        console.print_table(
+            f"Depth down to which at least {_percent(found['bar']).strip()} of the labels are right",
+            ("query", "source", "keep to", "of"),
+            [(one["query"], one["source"] or "-", one["depth"], one["length"]) for one in cut[:_MANY]],
+        )
+
+
+def _span(ends: Sequence[float] | None) -> str:
+    return "-" if ends is None else f"{_percent(ends[0]).strip()} to {_percent(ends[1]).strip()}"
 
 
 def _without_judge(asked: Sequence[str]) -> str:
@@ -244,6 +287,17 @@ def relations(path: str, pairs: int, settings: Settings) -> None:
         console.print_json({"file": path, "pairs": pairs})
         return
     console.print_text(f"{path}: {pairs:,} pairs of categories")
+
+
+def to_label(path: str, images: int, run: str, settings: Settings) -> None:
+    """Where the images to look at were written, and what to do with them."""
+    if settings.json:
+        console.print_json({"file": path, "images": images})
+        return
+    console.print_text(
+        f"{path}: {images:,} images. Write yes or no under `right`, or the category that it truly shows under"
+        f" `true_category`; then: webclean weight {run} --trusted {path}"
+    )
 
 
 def sections(parts: Sequence[Section]) -> None:

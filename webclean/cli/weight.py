@@ -11,6 +11,7 @@ from webclean.cli.options import Settings, configurable, writing
 from webclean.config import (
     DecideConfig,
     FeaturesConfig,
+    GeneralConfig,
     JudgeImageConfig,
     JudgeNeighborsConfig,
     JudgeTextConfig,
@@ -47,6 +48,14 @@ def weight(
             help="Write how alike the categories are to FILE (.graphml, .png, .csv or .parquet) and leave.",
         ),
     ] = None,
+    to_label: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Write images that are worth a look for --trusted, unsure ones most, to FILE.csv and leave.",
+        ),
+    ] = None,
+    to_label_count: Annotated[int, typer.Option(min=1, help="How many images --to-label writes.")] = 50,
     *,
     settings: Settings,
 ) -> None:
@@ -72,6 +81,14 @@ def weight(
         from webclean.stages import relations as stage
 
         show.relations(relations, stage.write(RunDir(run), relations), settings)
+        return
+    if to_label is not None:
+        from webclean.io.run_dir import RunDir
+        from webclean.stages import trusted
+
+        name, seed = settings.build(DecideConfig).name, settings.build(GeneralConfig).seed
+        written = trusted.write_to_label(RunDir(run), to_label, name, to_label_count, seed)
+        show.to_label(to_label, written, run, settings)
         return
     from webclean.stages import plan
 

@@ -12,6 +12,10 @@ import pyarrow.parquet as pq
 
 from webclean.errors import ArtifactInvalidError, ArtifactMissingError, ColumnMissingError, ConfigError
 
+TRUE_CATEGORY: Final = ("true_category", "true_label", "category", "label")
+KIND: Final = "kind"
+UNCERTAIN: Final = "uncertain"
+
 _DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
 _LONGEST_CELL: Final = 2**31 - 1
 

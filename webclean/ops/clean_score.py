@@ -69,6 +69,10 @@ class Score:
     no_judge: bool
     main_view: str
     told: dict[str, Any]
+    prior_odds: float = 0.0
+    """Log-odds of an image of which nothing is known."""
+    further: Mapping[str, Floats] = field(default_factory=dict)
+    """What each attached evidence says alone, as p_*."""
 
 
 def combine(
@@ -141,9 +145,10 @@ def combine(
     if main_view == "image" and np.isfinite(text_N).any():
         p_text_judge_N = alone("text-judge", text_N)
         side.append(text_N)
+    further = {}
     for name, x_N in evidence.further.items():
         if np.isfinite(x_N).any():
-            alone(name, x_N)
+            further[name] = alone(name, x_N)
             side.append(x_N)
     side_odds_N = np.zeros(num)
     if side:
@@ -172,7 +177,7 @@ def combine(
         p_mass_N=p_mass_N,
         p_text_judge_N=np.where(known_N, p_right_N, np.nan) if main_view == "text" else p_text_judge_N,
         p_somnet_N=p_somnet_N, suggested_N=suggested_N, suggested_probability_N=suggested_p_N,
-        no_judge=False, main_view=main_view, told=told,
+        no_judge=False, main_view=main_view, told=told, prior_odds=prior_odds, further=further,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_OFF_TOPIC: Final = frozenset({"off-topic", "off_topic", "offtopic"})
+OFF_TOPIC: Final = frozenset({"off-topic", "off_topic", "offtopic"})
 _ABOUT_COPIES: Final = frozenset({schema.REASON_DUPLICATE, f"{schema.REASON_POLICY}:against"})
 
 
@@ -79,7 +79,7 @@ class View:
         self.ok_N = _equal(decided.status, schema.STATUS_OK)
         off_topic_N = np.zeros(len(self.ok_N), dtype=bool)
         if known.kind is not None:
-            off_topic_N = np.asarray([kind in _OFF_TOPIC for kind in known.kind], dtype=bool)
+            off_topic_N = np.asarray([kind in OFF_TOPIC for kind in known.kind], dtype=bool)
         is_said_N = off_topic_N | np.asarray([name is not None for name in known.category], dtype=bool)
         is_other_N = np.asarray(
             [true != label for true, label in zip(known.category, decided.category, strict=True)], dtype=bool

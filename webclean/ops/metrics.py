@@ -146,6 +146,49 @@ def expected_calibration_error(correct: ArrayLike, probability: ArrayLike, num_b
     return float(np.abs(said_B - came_B).sum() / len(correct_N))
 
 
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """What was said and what came true in B bins of equally many images, by rising probability.
+
+    said_B, came_B: float64, mean probability and share of events; count_B: int64 images.
+    """
+
+    said_B: Floats
+    came_B: Floats
+    count_B: NDArray[np.int64]
+
+    @property
+    def error(self) -> float:
+        """Mean |said - came| over the images; NaN without any."""
+        total = int(self.count_B.sum())
+        return (
+            float((self.count_B * np.abs(self.said_B - self.came_B)).sum() / total) if total else float("nan")
+        )
+
+
+def reliability(correct: ArrayLike, probability: ArrayLike, num_bins: int = 15) -> Reliability:
+    """The reliability curve over bins of equal mass, which do not run empty where a score is sure of itself.
+
+    Args:
+        correct: bool (N,), whether the event came true.
+        probability: float (N,), what was said of it.
+        num_bins: bins, their sizes as equal as can be; fewer where there are fewer images.
+
+    Raises:
+        ValueError: lengths differ, a probability is NaN, or num_bins < 1.
+    """
+    correct_N, probability_N = _checked(correct, probability)
+    if num_bins < 1:
+        raise ValueError(f"num_bins must be at least 1; got {num_bins}")
+    order_N = np.argsort(probability_N, kind="stable")
+    bins = [row_M for row_M in np.array_split(order_N, num_bins) if len(row_M)]
+    return Reliability(
+        said_B=np.array([probability_N[row_M].mean() for row_M in bins]),
+        came_B=np.array([correct_N[row_M].mean() for row_M in bins]),
+        count_B=np.array([len(row_M) for row_M in bins], dtype=np.int64),
+    )
+
+
 def paired_bootstrap(
     first: ArrayLike,
     second: ArrayLike,

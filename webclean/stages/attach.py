@@ -7,23 +7,19 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from webclean import schema
 from webclean.config import AttachConfig
 from webclean.errors import ColumnMissingError, DataError
 from webclean.io import row_store, row_tables, tables
 from webclean.io.checksums import stream_sha256
-from webclean.io.readers.records import path_of_repeat
 from webclean.io.row_store import RowStore
 from webclean.io.run_dir import RunDir
+from webclean.stages import image_keys
 from webclean.stages.base import Context, Counts, committed, require
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-PATH: Final = "path"
 COLUMNS: Final = "columns"
 _WHAT: Final = "the table to attach"
 _NO_ROW: Final = "no_row"
@@ -87,8 +83,8 @@ def _fill(store: RowStore, config: AttachConfig, context: Context) -> schema.Tab
             kind = _kind(row.get(name), from_text)
             odd[name] += kind == _ODD
             kinds[name] = _wider(kinds[name], None if kind == _ODD else kind)
-        if not store.add(_key(key), number, cells):
-            conflicts.append(f"{key} in rows {store.number_of(_key(key))} and {number}")
+        if not store.add(image_keys.key(key), number, cells):
+            conflicts.append(f"{key} in rows {store.number_of(image_keys.key(key))} and {number}")
             if len(conflicts) > _NAMED:
                 break
     _refuse(config, number, met, kinds, conflicts)
@@ -124,14 +120,6 @@ def _refuse(
             context=f"rows are joined by {config.on!r}; rows that are equal in all columns count once",
             hint="leave one row for each image in the table, or choose with --columns what they agree in",
         )
-
-
-def _key(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).removeprefix("./")
 
 
 _WHOLE: Final = re.compile(r"[+-]?(0|[1-9]\d{0,17})")  # a leading zero is no number's: it is part of a name
@@ -172,7 +160,7 @@ def _wider(one: str | None, other: str | None) -> str | None:
 
 def _write(store: RowStore, config: AttachConfig, context: Context, table: schema.Table) -> int:
     """Write the parts; gives the number of images that have a row."""
-    columns = _asked(config.on)
+    columns = image_keys.columns_for(config.on)
     matched = 0
     with context.progress(
         total=tables.num_rows(context.run, schema.IMAGES), unit="images", label="attach"
@@ -180,7 +168,7 @@ def _write(store: RowStore, config: AttachConfig, context: Context, table: schem
         for index, part in enumerate(
             tables.iter_parts(context.run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, *columns))
         ):
-            keys = list(_keys(part, config.on))
+            keys = list(image_keys.keys(part, config.on))
             found = store.take(sorted({key for own in keys for key in own}))
             rows = [next((found[key] for key in own if key in found), None) for own in keys]
             matched += sum(row is not None for row in rows)
@@ -207,42 +195,19 @@ def _as(value: Any, kind: str) -> Any:
     return number if math.isfinite(number) else None
 
 
-def _asked(on: str) -> tuple[str, ...]:
-    """Columns of `images` that the key is found in."""
-    if on in (PATH, schema.SOURCE_KEY):
-        return (schema.SOURCE_KEY, schema.FILE_NAME)
-    if on == schema.IMAGE_ID:
-        return ()
-    return (on,) if on in schema.IMAGES_TABLE.column_names else (schema.EXTRA,)
-
-
-def _keys(part: pa.Table, on: str) -> Iterator[tuple[str, ...]]:
-    """What the table may call each image, the closest first."""
-    if on in (PATH, schema.SOURCE_KEY):
-        names = (part.column(name).to_pylist() for name in (schema.SOURCE_KEY, schema.FILE_NAME))
-        for key, file_name in zip(*names, strict=True):
-            path = path_of_repeat(key, file_name)
-            yield (key,) if path is None else (key, path)
-        return
-    if on in schema.IMAGES_TABLE.column_names:
-        for value in part.column(on).to_pylist():
-            yield () if value is None else (_key(value),)
-        return
-    for text in part.column(schema.EXTRA).to_pylist():
-        value = json.loads(text).get(on) if text else None
-        yield () if value is None else (_key(value),)
-
-
 def _tell(store: RowStore, config: AttachConfig, context: Context, matched: int) -> None:
     unused = store.num_unused()
     some = ", ".join(store.some_unused(_NAMED)) + (", ..." if unused > _NAMED else "")
     if matched == 0:
         part = next(
             tables.iter_parts(
-                context.run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, *_asked(config.on))
+                context.run,
+                schema.IMAGES,
+                schema.IMAGES_TABLE,
+                (schema.IMAGE_ID, *image_keys.columns_for(config.on)),
             )
         )
-        own = next((keys[0] for keys in _keys(part, config.on) if keys), None)
+        own = next((keys[0] for keys in image_keys.keys(part, config.on) if keys), None)
         raise DataError(
             f"no row of {config.table} names an image of {context.run.url} by {config.on!r}",
             context=f"the table has {some or 'nothing'}; an image has {own if own is not None else 'no such value'}",

@@ -294,13 +294,17 @@ def _attaching(artefact: str, run: RunDir) -> str:
 
 
 def _decision_flags(artefact: str, run: RunDir) -> str:
-    """The name and the evidence of decisions other than the default ones."""
+    """The trusted labels of decisions, and the name and the evidence of other than the default ones."""
     folder, _, name = artefact.partition("/")
-    if folder != schema.DECISIONS or name in ("", "default"):
+    if folder != schema.DECISIONS or not name:
         return ""
     record = committed(run, artefact)
+    file = None if record is None else record.get("config", {}).get("trusted")
+    trusted = "" if file is None else f" --trusted {shlex.quote(file)}"
+    if name == "default":
+        return trusted
     evidence = [] if record is None else record.get("config", {}).get("evidence", [])
-    return (f" --evidence {','.join(evidence)}" if evidence else "") + f" --decisions {name}"
+    return (f" --evidence {','.join(evidence)}" if evidence else "") + f" --decisions {name}{trusted}"
 
 
 def _round_flags(artefact: str, run: RunDir) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +15,14 @@ from webclean.errors import ConfigError
 from webclean.io import tables
 from webclean.ops import policies
 from webclean.ops.clean_score import Evidence, Score, combine
-from webclean.stages import attach
-from webclean.stages.base import Context, Counts
+from webclean.stages import attach, score_reports
+from webclean.stages import trusted as trusted_labels
+from webclean.stages.base import Context, Counts, committed
 from webclean.stages.copies import Copies, CopyTable
 from webclean.stages.judged import Usable, read_usable
 from webclean.stages.predictions import Judgement, read_predictions
 from webclean.stages.rows import Categories, Follow, flags, floats, is_usable
+from webclean.stages.trusted import Trusted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,6 +35,21 @@ _FEW = 200  # 90 images of the sample crawl, 27 % of them wrong, were estimated 
 def check(config: DecideConfig, context: Context) -> None:
     """Refuse evidence that is not there, before the decisions that stand are touched."""
     refuse_evidence(config, context)
+    before = committed(context.run, schema.decisions_path(config.name))
+    if config.trusted is None and before is not None and (file := before["config"].get("trusted")):
+        context.note(
+            f"decisions '{config.name}' were corrected by the trusted labels of {file}; without --trusted {file} they no"
+            " longer are"
+        )
+
+
+def source_fingerprint(config: DecideConfig) -> str | None:
+    """SHA-256 of the table of trusted labels; None without one.
+
+    Raises:
+        ArtifactMissingError, ArtifactInvalidError: it cannot be read.
+    """
+    return None if config.trusted is None else trusted_labels.source_fingerprint(config.trusted)
 
 
 def run(config: DecideConfig, context: Context) -> Counts:
@@ -54,20 +72,37 @@ def run(config: DecideConfig, context: Context) -> Counts:
         neighbor_weight=config.neighbor_weight,
         topic_middle=config.topic_middle,
     )
-    if not score.no_judge and len(usable.label_N) < _FEW:
+    trusted, correction, before = None, None, score
+    if config.trusted is not None:
+        trusted = trusted_labels.read(config.trusted, context.run, context.note)
+        score, correction = trusted.correct(score)
+        context.result["trusted"] = {
+            "labels": int(trusted.known_N.sum()),
+            "right": int(trusted.right_N.sum()),
+            "slope": round(correction.slope, 4),
+            "shift": round(correction.shift, 4),
+        }
+    if trusted is None and not score.no_judge and len(usable.label_N) < _FEW:
         context.note(
             f"{len(usable.label_N)} usable images are few: the share of wrong labels is estimated too low rather"
             " than too high, and a target purity may not be reached; look at the lowest scores yourself"
         )
-    counts = _write(config, context, usable, score, categories)
+    parts = score_reports.added(before, correction)
+    counts = _write(config, context, score, categories, trusted, parts)
     context.result |= _told(score, usable, categories)
+    stage1 = schema.stage1_path(config.round)
+    if not score.no_judge and context.has(stage1):
+        context.result["rank_noise"] = score_reports.ranks(
+            context.run, stage1, score.clean_N, score.told.get("rank", {}), config.keep_threshold
+        )
     return counts
 
 
 def refuse_evidence(config: DecideConfig, context: Context) -> None:
-    """Refuse what is attached as evidence and is not there, or is no column of numbers.
+    """Refuse what is attached as evidence and is not there, or is no column of numbers, and wrong trusted labels.
 
     Raises:
+        DataError: as `trusted.read`.
         ColumnMissingError, ArtifactStaleError: as `attach.locate`.
         ConfigError: its cells are no numbers.
     """
@@ -79,6 +114,8 @@ def refuse_evidence(config: DecideConfig, context: Context) -> None:
                 f"--evidence attached:{wanted}: its cells are text, and an evidence is a number",
                 hint="use it in a policy: export --require",
             )
+    if config.trusted is not None and committed(context.run, schema.IMAGES) is not None:
+        trusted_labels.read(config.trusted, context.run)
 
 
 def _wanted(config: DecideConfig) -> set[str]:
@@ -171,7 +208,12 @@ def _of_usable(
 
 
 def _write(
-    config: DecideConfig, context: Context, usable: Usable, score: Score, categories: Categories
+    config: DecideConfig,
+    context: Context,
+    score: Score,
+    categories: Categories,
+    trusted: Trusted | None,
+    parts: Mapping[str, NDArray[np.float64]],
 ) -> Counts:
     """Spread the usable images' scores over all images, settle copies, apply the policy, write part by part."""
     import pyarrow as pa
@@ -195,6 +237,7 @@ def _write(
         return value_M
 
     first_M = np.concatenate([[0], np.cumsum(ok_M)])
+    trusted_N = np.zeros(len(score.clean_N)) if trusted is None else trusted.known_N
     clean_M = spread(score.clean_N, slice(0, len(ok_M)))
     no_test = np.zeros(0, dtype=bool)  # settling copies does not ask for it
     settled = Copies(group_M, keeper_M, no_test).settle(ok_M, category_M, clean_M)
@@ -230,6 +273,8 @@ def _write(
             schema.P_NEIGHBORS: spread(score.p_neighbors_N, rows),
             schema.P_TOPIC: spread(score.p_topic_N, rows),
             schema.P_SOMNET: spread(score.p_somnet_N, rows),
+            **{name: spread(added_N, rows) for name, added_N in parts.items()},
+            schema.TRUSTED: spread(trusted_N, rows) == 1.0,
             schema.REASON: verdicts.reason_N.tolist(),
             schema.SUGGESTED_CATEGORY: [categories.name_of.get(int(code)) for code in suggested_M],
             schema.SUGGESTED_PROBABILITY: np.where(suggested_M >= 0, suggested_p_M, np.nan),
@@ -269,11 +314,6 @@ def _told(score: Score, usable: Usable, categories: Categories) -> dict[str, Any
     """
     told = {"no_judge": score.no_judge, "main_view": score.main_view, "evidence": score.told}
     if score.no_judge or not len(score.clean_N):
-        return told | {"wrong_share": None, "wrong_share_by_category": {}}
-    wrong_C = np.bincount(usable.label_N, 1.0 - score.clean_N, minlength=usable.num_categories)
-    count_C = np.bincount(usable.label_N, minlength=usable.num_categories)
-    share_C = np.divide(wrong_C, count_C, out=np.full(len(wrong_C), np.nan), where=count_C > 0)
-    return told | {
-        "wrong_share": round(float((1.0 - score.clean_N).mean()), 4),
-        "wrong_share_by_category": categories.by_name(share_C),
-    }
+        nothing: dict[str, Any] = {"wrong_share_by_category": {}, "wrong_share_interval_by_category": {}}
+        return told | {"wrong_share": None, "wrong_share_interval": None} | nothing
+    return told | score_reports.wrong(score.clean_N, usable.label_N, categories)

@@ -28,10 +28,7 @@ FORMAT_VERSION: Final = 1
 PATH: Final = "path"
 INDEX: Final = "index"
 
-_TRUE_CATEGORY: Final = ("true_category", "true_label", "category", "label")
-_KIND: Final = "kind"
 _OF: Final = "of"
-_UNCERTAIN: Final = "uncertain"
 _NEAR: Final = "near-duplicate"
 _YES: Final = frozenset({"1", "true", "yes"})
 _LISTED: Final = re.compile(r"\?\d+$")  # ingest's mark of a path that is listed again
@@ -94,7 +91,7 @@ def run(config: EvaluateConfig, context: Context, truth_path: Path, *, force: bo
     if num := _num_left_out(view):
         context.note(
             f"{num} images with an empty true category are left out of the rates: the truth table has no column"
-            f" `{_KIND}`, in which `off-topic` would say that they show no category of the run"
+            f" `{truth.KIND}`, in which `off-topic` would say that they show no category of the run"
         )
     score = config.score or schema.CLEAN_SCORE
     result: dict[str, Any] = {
@@ -125,7 +122,7 @@ def run(config: EvaluateConfig, context: Context, truth_path: Path, *, force: bo
 
 def _join(config: EvaluateConfig, images: Any, path: Path) -> _Truth:
     columns = truth.read_columns(path)
-    names = _TRUE_CATEGORY if config.truth_column is None else (config.truth_column,)
+    names = truth.TRUE_CATEGORY if config.truth_column is None else (config.truth_column,)
     true_category = truth.column(columns, names, path)
     keys = [None if key is None else _plain(key) for key in truth.column(columns, (config.on,), path)]
     index_of = _index_of(config.on, images)
@@ -166,10 +163,10 @@ def _join(config: EvaluateConfig, images: Any, path: Path) -> _Truth:
         of_images=evaluation.Known(
             matched_N=matched_N,
             uncertain_N=np.asarray(
-                [str(v).lower() in _YES for v in in_order(columns.get(_UNCERTAIN))], dtype=bool
+                [str(v).lower() in _YES for v in in_order(columns.get(truth.UNCERTAIN))], dtype=bool
             ),
             category=[None if v is None else str(v) for v in in_order(true_category)],
-            kind=in_order(columns[_KIND]) if _KIND in columns else None,
+            kind=in_order(columns[truth.KIND]) if truth.KIND in columns else None,
         ),
         of=in_order(columns.get(_OF)),
         num_rows=len(keys),

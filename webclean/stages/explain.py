@@ -290,6 +290,9 @@ def in_words(
         judged: whether a judge took part; without one a score only puts the images in order.
     """
     reason, score = decision[schema.REASON], decision[schema.CLEAN_SCORE]
+    if decision[schema.TRUSTED] and reason in (schema.REASON_OK, schema.REASON_LOW_SCORE):
+        kept = reason == schema.REASON_OK
+        return f"{'kept' if kept else 'dropped'}: a trusted label says that it is {'right' if score else 'wrong'}"
     if reason == schema.REASON_OK:
         if score is None:
             return "kept: nothing was there to judge it by"
