@@ -165,19 +165,23 @@ class Job:
 _FOLDERS: dict[str, Path] = {}
 _SETS: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
 _CATEGORIES: list[str] = []
+_HOW: list[tuple[Callable[[int], nn.Module], int]] = []  # the network, and the side of its images
 
 
-def prepare_worker(folders: dict[str, Path], categories: tuple[str, ...]) -> None:
+def prepare_worker(
+    folders: dict[str, Path], categories: tuple[str, ...], network: Callable[[int], nn.Module], side: int
+) -> None:
     """Tell a worker the sets; it computes on one thread, so that the result is the same for any number."""
     torch.set_num_threads(1)
     _FOLDERS.update(folders)
     _CATEGORIES.extend(categories)
+    _HOW.append((network, side))
 
 
 def loaded(key: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """A set, read when it is first asked for."""
     if key not in _SETS:
-        _SETS[key] = load(_FOLDERS[key], tuple(_CATEGORIES))
+        _SETS[key] = load(_FOLDERS[key], tuple(_CATEGORIES), _HOW[0][1])
     return _SETS[key]
 
 
@@ -186,7 +190,7 @@ def run(job: Job) -> tuple[Job, dict[str, float]]:
     started = time.perf_counter()
     images, labels, weights = loaded(job.set)
     test_images, test_labels, _ = loaded("test")
-    net = train(images, labels, weights, len(_CATEGORIES), job.seed, job.steps)
+    net = train(images, labels, weights, len(_CATEGORIES), job.seed, job.steps, _HOW[0][0])
     accuracy = top1(net, test_images, test_labels)
     return job, {"images": len(labels), "top1": accuracy, "seconds": round(time.perf_counter() - started, 1)}
 
@@ -207,7 +211,14 @@ def finished(results: Path | None) -> dict[Job, dict[str, float]]:
 
 
 def trained(
-    jobs: list[Job], results: Path | None, folders: dict[str, Path], categories: tuple[str, ...], workers: int
+    jobs: list[Job],
+    results: Path | None,
+    folders: dict[str, Path],
+    categories: tuple[str, ...],
+    workers: int,
+    *,
+    network: Callable[[int], nn.Module] = Net,
+    side: int = SIDE,
 ) -> Iterator[tuple[Job, dict[str, float]]]:
     """Each job with what was found, in order; those that `results` lacks are run and added to it."""
     known = finished(results)
@@ -216,7 +227,7 @@ def trained(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=prepare_worker,
-        initargs=(folders, categories),
+        initargs=(folders, categories, network, side),
     ) as pool:
         for job, found in pool.map(run, lacking):
             known[job] = found
