@@ -247,12 +247,15 @@ def _weights(
 ) -> NDArray[np.float64]:
     """Training weight of each image if it is kept; an image nobody judged counts fully."""
     net_M = policies.net_weight(clean_M)
-    artefact = schema.stage2_path(config.round)
+    artefact, table = schema.stage2_path(config.round), schema.STAGE2_TABLE
+    if config.weight_by == "stage1":
+        artefact, table = schema.stage1_path(config.round), schema.STAGE1_TABLE
     if config.weight_by == "net" or not context.has(artefact):
         return net_M
-    follow = Follow(context.run, artefact, schema.STAGE2_TABLE, (schema.WEIGHT,))
-    stages_M = floats(follow.take(image_id).column(schema.WEIGHT))
-    return stages_M if config.weight_by == "stages" else stages_M * net_M
+    stages_M = floats(
+        Follow(context.run, artefact, table, (schema.WEIGHT,)).take(image_id).column(schema.WEIGHT)
+    )
+    return stages_M * net_M if config.weight_by == "product" else stages_M
 
 
 def _told(score: Score, usable: Usable, categories: Categories) -> dict[str, Any]:
