@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from commands import webclean
+from commands import read_csv, webclean
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
@@ -65,8 +65,7 @@ def read_features(run: Path) -> tuple[dict[str, int], NDArray[np.float32]]:
 
 def read_export(out: Path) -> Rows:
     """The images of an export with their labels and weights."""
-    with (out / "images.csv").open(newline="", encoding="utf-8") as file:
-        return [(row["image_id"], row["category"], float(row["weight"])) for row in csv.DictReader(file)]
+    return [(row["image_id"], row["category"], float(row["weight"])) for row in read_csv(out / "images.csv")]
 
 
 def read_images(run: Path) -> list[dict[str, str]]:
@@ -77,8 +76,7 @@ def read_images(run: Path) -> list[dict[str, str]]:
 
 def read_truth(data: Path) -> dict[str, dict[str, str]]:
     """Rows of truth.csv by path."""
-    with (data / "truth.csv").open(newline="", encoding="utf-8") as file:
-        return {row["path"]: row for row in csv.DictReader(file)}
+    return {row["path"]: row for row in read_csv(data / "truth.csv")}
 
 
 def known_sets(run: Path, truth: dict[str, dict[str, str]]) -> dict[str, Rows]:
@@ -144,7 +142,7 @@ def fashion(
         with listing.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(("path", "query"))
-            for row in csv.DictReader((data / "test.csv").open(newline="", encoding="utf-8")):
+            for row in read_csv(data / "test.csv"):
                 table.writerow((data / row["path"], row["category"]))
         webclean("ingest", str(listing), str(test_run), "--allow-outside", "--workers", str(workers))
         webclean("weight", str(test_run), "--workers", str(workers))
@@ -174,10 +172,11 @@ def groups(run: Path, truth: dict[str, dict[str, str]]) -> dict[str, str]:
         return key
 
     pairs = [(key, row["of"]) for key, row in truth.items() if row.get("of") in parent]
-    table = read_parts(run / "duplicates", "image_id", "keeper_id").to_pylist()
-    pairs += [
-        (key_of[row["image_id"]], key_of[row["keeper_id"]]) for row in table if row["image_id"] in key_of
-    ]
+    first_of: dict[int, str] = {}
+    for row in read_parts(run / "duplicates", "image_id", "group").to_pylist():
+        if row["image_id"] in key_of and row["group"] is not None:
+            key = key_of[row["image_id"]]
+            pairs.append((key, first_of.setdefault(row["group"], key)))
     for a, b in pairs:
         parent[root(a)] = root(b)
     return {key: root(key) for key in parent}
@@ -198,7 +197,7 @@ def sports(data: Path, run: Path, work: Path, workers: int) -> tuple[dict[str, N
     order = np.random.default_rng(0).permutation(len(names))
     fold_of = {names[i]: position % FOLDS for position, i in enumerate(order)}
     row_of, unit_ND = read_features(run)
-    listed = list(csv.DictReader((data / "manifest.csv").open(newline="", encoding="utf-8")))
+    listed = read_csv(data / "manifest.csv")
     pieces: dict[str, list[NDArray[np.bool_]]] = {}
     members: list[int] = []
     for fold in range(FOLDS):

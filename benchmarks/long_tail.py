@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from commands import webclean
+from commands import read_csv, webclean
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import nn
@@ -291,15 +291,12 @@ def write_crawl(folder: Path, wrong: float, seed: int) -> tuple[str, ...]:
 def read_sets(folder: Path) -> dict[str, list[tuple[str, str]]]:
     """(absolute path, label) of each image of the sets `raw`, `right` and `test`."""
 
-    def rows(name: str) -> list[dict[str, str]]:
-        return list(csv.DictReader((folder / name).open(newline="", encoding="utf-8")))
-
-    shown = {row["path"]: row["true_category"] for row in rows("truth.csv")}
-    raw = [(row["path"], row["query"]) for row in rows("manifest.csv")]
+    shown = {row["path"]: row["true_category"] for row in read_csv(folder / "truth.csv")}
+    raw = [(row["path"], row["query"]) for row in read_csv(folder / "manifest.csv")]
     found = {
         "raw": raw,
         "right": [(path, label) for path, label in raw if shown[path] == label],
-        "test": [(row["path"], row["category"]) for row in rows("test.csv")],
+        "test": [(row["path"], row["category"]) for row in read_csv(folder / "test.csv")],
     }
     return {key: [(str(folder / path), label) for path, label in pairs] for key, pairs in found.items()}
 
