@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -24,3 +25,9 @@ def evaluate(run: Path, truth: Path, *flags: str) -> dict[str, Any]:
         webclean("evaluate", str(run), "--truth", str(truth), "--json", *flags)
     )
     return found
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

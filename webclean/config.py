@@ -627,9 +627,15 @@ class ExportConfig(StageConfig):
     with_attached: tuple[str, ...] = knob(
         (), "Add the columns attached under these names to the table, by comma."
     )
-    relabel: bool = knob(False, "Give images the suggested category where it is clearly the likelier one.")
+    relabel: bool = knob(
+        False, "Give images the suggested category where it is the likelier one, with weight 2 P - 1."
+    )
     relabel_threshold: float = knob(
-        0.9, "Probability of the suggested category from which --relabel moves an image.", ge=0, le=1
+        0.5,
+        "Probability of the suggested category from which --relabel moves an image; from an even chance on a move"
+        " teaches more than it misleads.",
+        ge=0,
+        le=1,
     )
     split_column: str = knob(
         "split", "Column of the crawl's own manifest that names each image's split, where it has one."
@@ -982,9 +988,9 @@ class DecideConfig(StageConfig):
     keep_threshold: float = knob(0.5, "Keep where P(label right) is at least this.", ge=0, le=1)
     weight_by: str = knob(
         "net",
-        "Training weight of a kept image: net (P(right) - P(wrong), so 2 clean_score - 1), the two-stage"
-        " weight, or their product.",
-        choices=("net", "stages", "product"),
+        "Training weight of a kept image: net (P(right) - P(wrong), so 2 clean_score - 1), the stage-1 weight (rank"
+        " times text), the two-stage weight (stages), or net times that (product).",
+        choices=("net", "stage1", "stages", "product"),
     )
 
     def __post_init__(self) -> None:

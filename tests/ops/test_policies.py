@@ -8,8 +8,9 @@ import reference_policies as reference
 from hypothesis import given
 from hypothesis import strategies as st
 
+from webclean.config import ExportConfig
 from webclean.ops import policies
-from webclean.ops.policies import Policy, decide_keep, relabel, settle_groups
+from webclean.ops.policies import Policy, decide_keep, net_weight, relabel, settle_groups
 
 NAN = float("nan")
 
@@ -231,6 +232,19 @@ def test_settle_groups_matches_the_slow_reference(data):
     for g in set(group) - {-1}:
         members = [i for i in range(n) if group[i] == g]
         assert sum(not (duplicate[i] or conflict[i]) for i in members) == 1
+
+
+def test_by_default_a_suggestion_moves_an_image_from_an_even_chance_on():
+    done = relabel(
+        np.zeros(4, dtype=np.int64),
+        np.array([0.4, 0.4, 0.2, 0.55]),
+        np.array([1, 1, 1, 1]),
+        np.array([0.49, 0.5, 0.8, 0.45]),
+        threshold=ExportConfig().relabel_threshold,
+    )
+    assert done.changed_N.tolist() == [False, True, True, False]
+    # Nothing is won at an even chance, and nothing lost: a move weighs what it teaches on balance.
+    np.testing.assert_allclose(net_weight(done.clean_score_N), [0.0, 0.0, 0.6, 0.1])
 
 
 def test_relabel_moves_only_what_is_clearly_likelier_elsewhere():

@@ -114,12 +114,14 @@ def test_a_small_crawl_is_told_that_its_share_leans_low(tmp_path):
     assert any("60 usable images are few" in note for note in made.notes)
 
 
-@pytest.mark.parametrize("by", ["stages", "product"])
+@pytest.mark.parametrize("by", ["stage1", "stages", "product"])
 def test_weights_of_the_two_stages(done, by):
     rows = done.decide(weight_by=by, name=by)
-    stages = done.rows(schema.stage2_path(1), schema.STAGE2_TABLE)["weight"]
-    score = np.where(rows["keep"], 2 * rows["clean_score"].astype(float) - 1, 0.0)
-    expected = stages * (1.0 if by == "stages" else score)
+    first = done.rows(schema.stage1_path(1), schema.STAGE1_TABLE)["weight"]
+    both = done.rows(schema.stage2_path(1), schema.STAGE2_TABLE)["weight"]
+    assert (first != both).any()
+    net = 2 * rows["clean_score"].astype(float) - 1
+    expected = {"stage1": first, "stages": both, "product": both * net}[by]
     np.testing.assert_allclose(rows["weight"], np.where(rows["keep"], expected, 0.0))
 
 

@@ -292,11 +292,13 @@ class _Weights:
     """Training weights of the images if they are kept, part by part; an image nobody judged counts fully."""
 
     def __init__(self, config: DecideConfig, context: Context) -> None:
-        artefact = schema.stage2_path(config.round)
+        artefact, table = schema.stage2_path(config.round), schema.STAGE2_TABLE
+        if config.weight_by == "stage1":
+            artefact, table = schema.stage1_path(config.round), schema.STAGE1_TABLE
         self._follow = None
-        self._alone = config.weight_by == "stages"
+        self._times_net = config.weight_by == "product"
         if config.weight_by != "net" and context.has(artefact):
-            self._follow = Follow(context.run, artefact, schema.STAGE2_TABLE, (schema.WEIGHT,))
+            self._follow = Follow(context.run, artefact, table, (schema.WEIGHT,))
 
     def of(self, image_id: pa.ChunkedArray, clean_M: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64, of the next images."""
@@ -304,7 +306,7 @@ class _Weights:
         if self._follow is None:
             return net_M
         stages_M = floats(self._follow.take(image_id).column(schema.WEIGHT))
-        return stages_M if self._alone else stages_M * net_M
+        return stages_M * net_M if self._times_net else stages_M
 
 
 def _told(score: Score, usable: Usable, categories: Categories) -> dict[str, Any]:
