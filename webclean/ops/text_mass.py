@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+_CATEGORIES_AT_ONCE: Final = 1024
 RELEVANCE_FLOOR: Final = 0.01  # an image whose keywords are all beside the point still has text
 
 
@@ -42,8 +43,11 @@ def relevance(vector_WD: NDArray[np.floating], category_CD: NDArray[np.floating]
     A keyword that is near no category (a host, a photographer) says nothing about which one the image shows;
     in a plain mean such words drown the ones that do. No label is looked at.
     """
-    cosine_WC = vector_WD.astype(np.float64) @ category_CD.astype(np.float64).T
-    return np.asarray(np.maximum(cosine_WC.max(axis=1, initial=0.0), RELEVANCE_FLOOR))
+    best_W = np.full(len(vector_WD), RELEVANCE_FLOOR)
+    for start in range(0, len(category_CD), _CATEGORIES_AT_ONCE):
+        some_CD = category_CD[start : start + _CATEGORIES_AT_ONCE].astype(np.float64)
+        best_W = np.maximum(best_W, (vector_WD.astype(np.float64) @ some_CD.T).max(axis=1, initial=0.0))
+    return best_W
 
 
 def text_vectors(
@@ -62,11 +66,27 @@ def text_vectors(
         weight_W: weight of each distinct keyword.
         num_images: N.
     """
-    sum_ND = np.zeros((num_images, vector_WD.shape[1]))
-    weighted = vector_WD[row_of_keyword].astype(np.float64) * weight_W[row_of_keyword][:, None]
-    np.add.at(sum_ND, image_of_keyword, weighted)
+    from scipy import sparse
+
+    shape = (num_images, len(vector_WD))
+    weight_NW = sparse.csr_array((weight_W[row_of_keyword], (image_of_keyword, row_of_keyword)), shape=shape)
+    sum_ND = weight_NW @ vector_WD.astype(np.float64)
     norm_N = np.linalg.norm(sum_ND, axis=1)
     return np.asarray(sum_ND / np.where(norm_N > 0, norm_N, 1.0)[:, None])
+
+
+def largest(value_NC: NDArray[np.float64], num: int) -> NDArray[np.int64]:
+    """Columns of the `num` largest values of each row, the largest first, the first of equal ones: int64 (N, min(num, C)).
+
+    A few passes over the columns instead of a sort of them.
+    """
+    left_NC = np.where(np.isnan(value_NC), -np.inf, value_NC)
+    found_NT = np.empty((len(left_NC), min(num, left_NC.shape[1])), dtype=np.int64)
+    rows_N = np.arange(len(left_NC))
+    for place in range(found_NT.shape[1]):
+        found_NT[:, place] = left_NC.argmax(axis=1)
+        left_NC[rows_N, found_NT[:, place]] = -np.inf
+    return found_NT
 
 
 def text_mass(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webclean import schema
-from webclean.config import SimilarityConfig
+from webclean.config import LanguageConfig, SimilarityConfig
 from webclean.errors import ConfigError, DependencyMissingError
 from webclean.io import tables
 from webclean.io.run_dir import RunDir
@@ -114,7 +114,7 @@ def run(config: SimilarityConfig, ctx: Context) -> Counts:
     """
     categories = _categories(ctx.run)
     wordnet = open_corpus(config.wordnet)
-    encoder = open_texts(ctx, config.encoder, config.encoder_threads)
+    encoder = open_texts(ctx, config)
     try:
         rows = choose(categories, wordnet, encoder, _read_senses(config.senses, categories))
         text = category_sides.text_side(config, rows, encoder)
@@ -158,13 +158,20 @@ def open_corpus(setting: str | None) -> WordNet | None:
     return open_wordnet(setting)
 
 
-def open_texts(ctx: Context, setting: str | None, threads: int) -> Encoder | None:
-    """The sentence encoder as the knob names it, with the person's cache; None where the person goes without."""
-    if setting == NONE:
-        return None
-    from webclean.io.sentence import cache_folder, open_encoder
+def open_texts(ctx: Context, config: LanguageConfig) -> Encoder | None:
+    """The sentence encoder as the knob names it, with the person's cache; None where the person goes without.
 
-    return open_encoder(setting, cache=cache_folder(ctx.run.scratch("sentence")), num_threads=threads)
+    Raises:
+        ConfigError: the cache that the person names cannot be written.
+        DependencyMissingError: the encoder is nowhere.
+    """
+    if config.encoder == NONE:
+        return None
+    from webclean.io.sentence import open_encoder
+    from webclean.io.text_cache import cache_folder
+
+    cache = cache_folder(config.text_cache, ctx.run.scratch("sentence"))
+    return open_encoder(config.encoder, cache=cache, num_threads=config.encoder_threads, note=ctx.note)
 
 
 def choose(
