@@ -3,8 +3,8 @@
     python benchmarks/polysemy.py [--out benchmarks/results/polysemy.md]
 
 `polysemy.csv` holds ten words with five titles for each of two senses, written before anything was measured. All ten
-are the categories of one run, the first sense of each given; then once more with the second sense, where WordNet has
-it. A title scores by its text mass; the words of the query are no evidence, as always. Beside it: the cosine of the
+are the categories of one run, the first sense of each given; then once more with the second sense, which for a name that
+WordNet lacks is no sense (an empty synset). A title scores by its text mass; the words of the query are no evidence, as always. Beside it: the cosine of the
 whole title to the bare word by the same sentence encoder, which knows of no senses.
 """
 
@@ -119,7 +119,7 @@ def main() -> None:
     second: dict[str, str] = {}
     for title in titles:
         first.setdefault(title.word, title.synset)
-        if title.synset and title.synset != first[title.word]:
+        if title.synset != first[title.word]:
             second[title.word] = title.synset
     lines = [f"# Words with two senses\n\n{datetime.date.today().isoformat()}.\n"]
     for which, given in (("first", first), ("second", second)):
@@ -135,7 +135,7 @@ def main() -> None:
                 "" if a > b else "missed" for a, b in ((m.right, m.wrong), (m.right_plain, m.wrong_plain))
             ]
             lines.append(
-                f"| {m.word} | {m.synset} | {m.right:.3f} | {m.wrong:.3f} | {marks[0]} |"
+                f"| {m.word} | {m.synset or 'none of WordNet'} | {m.right:.3f} | {m.wrong:.3f} | {marks[0]} |"
                 f" {m.right_plain:.3f} | {m.wrong_plain:.3f} | {marks[1]} |"
             )
         ours = sum(m.right > m.wrong for m in means)

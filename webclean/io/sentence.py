@@ -128,6 +128,7 @@ class Encoder:
         if not row_of:
             return np.zeros((0, self.dim), dtype=np.float32)
         table_ND = np.stack(list(map(found.__getitem__, row_of)))
+        self._dim = table_ND.shape[1]
         return table_ND[[row_of[text] for text in texts]]
 
     def missing(self, texts: Sequence[str]) -> list[str]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from webclean.io.wordnet import WordNet
 
 NONE: Final = "none"
+BY_PERSON: Final = "file"  # how a sense was chosen: by the --senses file
 _PART_PAIRS: Final = 1_000_000  # rows of one part of the pair table: bounds memory for many categories
 _ALL_PAIRS: Final = 2_000  # categories up to which every pair is written unless a person says otherwise
 _SENSES_AT_ONCE: Final = 6_000  # open senses weighed against one another at once: 300 MB each matrix of them
@@ -195,7 +196,7 @@ def choose(
     for category, senses in zip(categories, found, strict=True):
         if category.name in by_person:
             given = dict.fromkeys(wordnet.synset(synset) for synset in by_person[category.name])
-            chosen.append((tuple(given), "file"))
+            chosen.append((tuple(given), BY_PERSON))
         elif len(senses.synsets) > 1:
             chosen.append(((), "open"))
         else:
@@ -203,7 +204,7 @@ def choose(
     certain = {
         synset
         for (synsets, how), senses in zip(chosen, found, strict=True)
-        if how == "file" or senses.head is None
+        if how == BY_PERSON or senses.head is None
         for synset in synsets
     }
     left_C = choosing.without_taken([senses.synsets for senses in found], certain)
@@ -225,7 +226,7 @@ def choose(
                 gloss="; ".join(wordnet.gloss(synset) for synset in synsets) if synsets else None,
                 parent=next((above for synset in synsets for above in wordnet.parents(synset)), None),
                 senses_found=senses.synsets,
-                head_word=None if how == "file" else senses.head,
+                head_word=None if how == BY_PERSON else senses.head,
                 chosen_by=how,
             )
         )

@@ -1,6 +1,7 @@
 """text: the keywords of every image, and how much of them speaks of its category.
 
-Legend: N images of a part, W distinct keywords, C categories, D dims, T categories kept of each image.
+Legend: N images of a part, W distinct keywords, C categories, D dims, T categories kept of each image, R rivals: the
+other senses of the names of categories whose sense a person has set.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ from webclean.config import TextConfig
 from webclean.io import tables
 from webclean.io.word_store import WordStore
 from webclean.ops import keywords as words
+from webclean.ops import senses as wording
 from webclean.ops import text_mass
 from webclean.stages import space
 from webclean.stages.base import Context, Counts
 from webclean.stages.rows import NO_CATEGORY, Categories
-from webclean.stages.similarity import Sense, open_corpus, open_texts, read_senses
+from webclean.stages.similarity import BY_PERSON, Sense, open_corpus, open_texts, read_senses
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from webclean.io.run_dir import RunDir
     from webclean.io.sentence import Encoder
+    from webclean.io.wordnet import WordNet
 
 _COLUMNS: Final = (
     *(schema.CATEGORY, schema.QUERY, schema.TITLE, schema.DESCRIPTION, schema.TAGS),
@@ -69,7 +72,7 @@ def run(config: TextConfig, ctx: Context) -> Counts:
                 bar.advance(len(found))
         encoder = open_texts(ctx, config)
         try:
-            _write(ctx, config, store, encoder, total)
+            _write(ctx, config, store, encoder, corpus, total)
         finally:
             if encoder is not None:
                 encoder.close()
@@ -116,7 +119,14 @@ def _rows(run: RunDir) -> Iterator[list[Row]]:
         yield list(zip(*(part.column(name).to_pylist() for name in _COLUMNS), strict=True))
 
 
-def _write(ctx: Context, config: TextConfig, store: WordStore, encoder: Encoder | None, total: int) -> None:
+def _write(
+    ctx: Context,
+    config: TextConfig,
+    store: WordStore,
+    encoder: Encoder | None,
+    corpus: WordNet | None,
+    total: int,
+) -> None:
     """Write the parts that are not there yet."""
     categories = Categories(ctx.run)
     senses = read_senses(ctx.run)
@@ -127,7 +137,9 @@ def _write(ctx: Context, config: TextConfig, store: WordStore, encoder: Encoder 
         if not tables.has_part(ctx.run, schema.TEXT, index)
     ]
     with ctx.progress(total=total, unit="images", label="text") as bar:
-        for index, judged in zip(todo, _judged(ctx, config, store, encoder, senses, todo), strict=True):
+        meanings = None if encoder is None else _meanings(encoder, senses, corpus)
+        all_judged = _judged(ctx, config, store, encoder, meanings, ids_C, todo)
+        for index, judged in zip(todo, all_judged, strict=True):
             part = _labels(ctx.run, index)
             has_label_N = categories.encode(part.column(schema.CATEGORY)) != NO_CATEGORY
             rows = _columns(store, index, judged, has_label_N, ids_C)
@@ -163,16 +175,15 @@ def _judged(
     config: TextConfig,
     store: WordStore,
     encoder: Encoder | None,
-    senses: Sequence[Sense],
+    meanings: _Meanings | None,
+    ids_C: NDArray[np.int64],
     todo: Sequence[int],
 ) -> Iterator[Judged | None]:
     """What is to be written of each part; None for all of them without an encoder."""
-    if encoder is None:
+    if encoder is None or meanings is None:
         yield from [None] * len(todo)
         return
-    texts_CD = _category_vectors(encoder, senses)
-    weight_W = _encode_all(ctx, encoder, store, texts_CD)
-    ids_C = np.asarray([sense.category_id for sense in senses], dtype=np.int64)
+    weight_W = _encode_all(ctx, encoder, store, np.concatenate((meanings.text_CD, meanings.rival_RD)))
     match_CK, neighbors_CK = _relations(ctx.run, ids_C)
     categories = Categories(ctx.run)
 
@@ -184,7 +195,7 @@ def _judged(
 
     judge = partial(
         judge_part,
-        texts_CD=texts_CD,
+        meanings=meanings,
         match_CK=match_CK,
         neighbors_CK=neighbors_CK,
         tau=config.text_temperature,
@@ -267,7 +278,7 @@ def _text_vectors(store: WordStore, index: int, weight_W: NDArray[np.float64]) -
 def judge_part(
     task: tuple[NDArray[np.float64], NDArray[np.int64]],
     *,
-    texts_CD: NDArray[np.float64],
+    meanings: _Meanings,
     match_CK: NDArray[np.float64],
     neighbors_CK: NDArray[np.int64],
     tau: float,
@@ -277,17 +288,24 @@ def judge_part(
 
     Args:
         task: unit vectors of the texts (N, D), zero without text, and the place of each label (N,).
-        texts_CD, match_CK, neighbors_CK, tau: as for `ops.text_mass.text_mass`.
+        meanings, match_CK, neighbors_CK, tau: as for `ops.text_mass.text_mass`.
         top: T, at most C are kept.
     """
     text_ND, label_N = task
-    step = max(1, _CELLS // len(texts_CD))
+    step = max(1, _CELLS // len(meanings.text_CD))
     parts = []
     with _one_thread():
         for start in range(0, max(1, len(text_ND)), step):
             rows = slice(start, start + step)
             mass = text_mass.text_mass(
-                text_ND[rows], texts_CD, label_N[rows], match_CK, neighbors_CK, tau=tau
+                text_ND[rows],
+                meanings.text_CD,
+                label_N[rows],
+                match_CK,
+                neighbors_CK,
+                tau=tau,
+                rival_RD=meanings.rival_RD,
+                owner_R=meanings.owner_R,
             )
             top_NT = text_mass.largest(mass.mass_NC, top)
             mass_NT = np.take_along_axis(mass.mass_NC, top_NT, axis=1)
@@ -347,11 +365,44 @@ def _columns(
     return columns
 
 
-def _category_vectors(encoder: Encoder, senses: Sequence[Sense]) -> NDArray[np.float64]:
-    """v_c: unit mean of a category's bare name and its whole text; keywords are short, like names."""
+@dataclass(frozen=True, slots=True)
+class _Meanings:
+    """What stands for the categories, and for what their names mean besides.
+
+    Attributes:
+        text_CD: float64, unit vectors of the categories.
+        rival_RD: float64, unit vectors of the other senses of names whose sense a person has set.
+        owner_R: int64, place of the category of each rival.
+    """
+
+    text_CD: NDArray[np.float64]
+    rival_RD: NDArray[np.float64]
+    owner_R: NDArray[np.int64]
+
+
+def _meanings(encoder: Encoder, senses: Sequence[Sense], corpus: WordNet | None) -> _Meanings:
+    """v_c: unit mean of a category's bare name and its whole text; keywords are short, like names.
+
+    Where a person has set the sense, the name is what misleads: the meaning stands without it, and the other senses
+    of the name take their part of the images under it.
+    """
     names_CD = encoder.encode([sense.name for sense in senses]).astype(np.float64)
     sum_CD = names_CD + encoder.encode([sense.text for sense in senses])
-    return np.asarray(sum_CD / np.linalg.norm(sum_CD, axis=1, keepdims=True))
+    rivals, owners = [], []
+    for place, sense in enumerate(senses):
+        if corpus is None or sense.chosen_by != BY_PERSON:
+            continue
+        if sense.gloss is not None:
+            text = wording.meaning_text(sense.name, sense.lemmas, sense.gloss)
+            sum_CD[place] = encoder.encode([text])[0]
+        for synset in sense.alternatives:
+            rivals.append(wording.meaning_text(sense.name, corpus.lemmas(synset), corpus.gloss(synset)))
+            owners.append(place)
+    return _Meanings(
+        np.asarray(sum_CD / np.linalg.norm(sum_CD, axis=1, keepdims=True)),
+        encoder.encode(rivals).astype(np.float64),
+        np.asarray(owners, dtype=np.int64),
+    )
 
 
 def _relations(run: RunDir, ids_C: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
