@@ -43,6 +43,7 @@ def test_the_block_runs(block: str, tmp_path: Path) -> None:
                 pytest.skip(f"{module} is not installed: pip install {module}")
     rows = [Row(f"{i}.jpg", "cat" if i % 2 else "dog", 0.9 - i / 20, data=picture(i)) for i in range(6)]
     export.run(ExportConfig(to="csv", images="copy"), write_run(tmp_path, rows), tmp_path / "my-clean")
+    block = block.replace("ResNetConfig(num", f"{TINY}num").replace("batch_size=32", "batch_size=2")
     shown = "float(loss.detach())" if "loss =" in block and "Trainer" not in block else "0.0"
     done = subprocess.run(
         [
@@ -50,7 +51,7 @@ def test_the_block_runs(block: str, tmp_path: Path) -> None:
             "-W",
             "ignore",
             "-c",
-            block.replace("ResNetConfig(num", f"{TINY}num") + SHOW.format(shown),
+            block + SHOW.format(shown),
         ],
         cwd=tmp_path,
         env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
