@@ -84,7 +84,7 @@ def test_every_stage_reads_only_what_stands_above_it():
 
 
 def test_public_names_are_these():
-    assert sorted(webclean.__all__) == ["__version__", "load_manifest"]
+    assert sorted(webclean.__all__) == ["__version__", "load_manifest", "weighted_loss"]
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         webclean.nonsense  # noqa: B018
 

@@ -73,9 +73,7 @@ def test_the_weights_make_a_weighted_loss(context, tmp_path):
         iter(DataLoader(webclean.load_manifest(tmp_path / "out", transform=pixels), 3))
     )
     logits = torch.zeros(3, 3)
-    loss = (
-        weights * torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-    ).sum() / weights.sum()
+    loss = webclean.weighted_loss(logits, labels, weights, normalised=True)
     assert images.shape == (3, 4, 4, 3)
     assert float(loss) == pytest.approx(float(np.log(3)))
 
@@ -105,3 +103,38 @@ def test_what_is_no_export_is_said(context, tmp_path):
     (tmp_path / "out/manifest.json").write_text(json.dumps({"made_by": "other"}))
     with pytest.raises(ArtifactInvalidError, match="was not written by"):
         webclean.load_manifest(tmp_path / "out")
+
+
+@pytest.mark.parametrize("config", KINDS, ids=lambda c: f"{c.to}-{c.images}-{c.embed}")
+def test_a_reader_gives_files_and_labels(context, tmp_path, config):
+    export.run(config, context, tmp_path / "out")
+    data = webclean.load_manifest(tmp_path / "out", split="train")
+    reader = data.reader()
+    assert len(reader) == len(data) == 2
+    assert reader.class_to_idx == {"cat": 0, "dog": 1, "eel": 2}
+    for index in range(2):
+        file, label = reader[index]
+        assert label == int(data.labels[index])
+        assert file.read(2) == (b"\xff\xd8" if index == 0 else b"\x89P")
+    assert reader.filenames() == list(data.paths)
+    assert [name.rpartition("/")[2] for name in data.paths] == reader.filenames(basename=True)
+    if data.is_inside:
+        assert all((tmp_path / "out").as_posix() in name for name in reader.filenames(absolute=True))
+
+
+def test_timm_reads_an_export(context, tmp_path):
+    timm_data = pytest.importorskip("timm.data", reason="timm is not installed: pip install timm")
+    export.run(ExportConfig(to="csv"), context, tmp_path / "out")
+    data = webclean.load_manifest(tmp_path / "out")
+    dataset = timm_data.ImageDataset(str(tmp_path / "out"), reader=data.reader())
+    assert [label for _, label in (dataset[i] for i in range(len(dataset)))] == data.labels.tolist()
+    assert dataset.filename(1) == data.paths[1]
+
+
+def test_a_batch_for_the_trainer(context, tmp_path):
+    export.run(ExportConfig(to="csv"), context, tmp_path / "out")
+    data = webclean.load_manifest(tmp_path / "out", transform=pixels)
+    batch = data.collate([data[0], data[2]])
+    assert batch["pixel_values"].shape == (2, 4, 4, 3)
+    assert batch["labels"].tolist() == [0, 1]
+    np.testing.assert_allclose(batch["weights"], [0.9, 0.8])

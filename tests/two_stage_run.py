@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from webclean import schema
+from webclean.engines.local import InlineEngine
 from webclean.io import tables
 from webclean.io.run_dir import RunDir
 from webclean.stages import stage1, stage2
@@ -32,7 +33,7 @@ class TinyRun:
         self.dir = RunDir(str(folder))
         self.images, self.part_rows = images, part_rows
         self.notes: list[str] = []
-        self.ctx = Context(self.dir, engine=None, note=self.notes.append)  # type: ignore[arg-type]
+        self.ctx = Context(self.dir, InlineEngine(), note=self.notes.append)
         self.names = sorted({row["category"] for row in images})
         self.write("images", schema.IMAGES_TABLE, images)
         self.write(

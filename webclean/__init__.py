@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from webclean.data import load_manifest
+    from webclean.data import load_manifest, weighted_loss
 
-__all__ = ["__version__", "load_manifest"]
+__all__ = ["__version__", "load_manifest", "weighted_loss"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load_manifest":
-        from webclean.data import load_manifest
+    if name in ("load_manifest", "weighted_loss"):
+        from webclean import data
 
-        return load_manifest
+        return getattr(data, name)
     raise AttributeError(f"module 'webclean' has no attribute {name!r}")

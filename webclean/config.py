@@ -407,6 +407,12 @@ class LanguageConfig(StageConfig):
     encoder_threads: int = knob(
         1, "Compute threads of the sentence encoder; part of the result, so not taken from the machine.", ge=1
     )
+    text_cache: str | None = knob(
+        None,
+        "Folder for the vectors of texts, which all runs share, or none to keep them for this command only; not"
+        " given: WEBCLEAN_TEXT_CACHE, else the person's cache folder.",
+        technical=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,16 +3,19 @@
 data = webclean.load_manifest("OUT", split="train", transform=transform)
 loader = DataLoader(data, batch_size=64, shuffle=True)
 for images, labels, weights in loader:
-    loss = (weights * cross_entropy(model(images), labels, reduction="none")).sum() / weights.sum()
+    loss = webclean.weighted_loss(model(images), labels, weights, normalised=True)
+
+docs/training.md has the same for the Hugging Face Trainer and for timm.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 # This module is the border to torch and is loaded only when `webclean.load_manifest` is first used.
 import torch  # noqa: TID253
@@ -23,6 +26,9 @@ from webclean.io import decode
 from webclean.io.readers import uris
 from webclean.io.writers import folder
 from webclean.io.writers.table_files import EMBEDDED_COLUMN, read_table
+from webclean.nn.losses import weighted_cross_entropy as weighted_loss
+
+__all__ = ["ManifestDataset", "ManifestReader", "load_manifest", "weighted_loss"]
 
 _PATH: Final = "path"
 _CATEGORY: Final = "category"
@@ -47,6 +53,8 @@ class ManifestDataset(Dataset[Item]):
     """Class index of each image, int64 (N,)."""
     weights: torch.Tensor
     """Weight of each image, float64 (N,)."""
+    is_inside: bool
+    """Whether the images lie in the export; `paths` are relative to its folder then."""
 
     def __init__(
         self,
@@ -72,7 +80,7 @@ class ManifestDataset(Dataset[Item]):
         self.paths = tuple(paths[i] for i in self._rows)
         self.labels = torch.tensor([index_of[names[i]] for i in self._rows], dtype=torch.int64)
         self.weights = torch.tensor([float(weights[i]) for i in self._rows], dtype=torch.float64)
-        self._is_inside = manifest["images"] != "none"
+        self.is_inside = manifest["images"] != "none"
         self._embedded_in = (
             uris.of_path(str(self.folder / manifest["table"])) if manifest["embedded"] else None
         )
@@ -90,13 +98,31 @@ class ManifestDataset(Dataset[Item]):
         try:
             if self._embedded_in is not None:
                 return uris.read_bytes(uris.of_row(self._embedded_in, self._rows[index], EMBEDDED_COLUMN))
-            return (self.folder / path).read_bytes() if self._is_inside else uris.read_bytes(path)
+            return (self.folder / path).read_bytes() if self.is_inside else uris.read_bytes(path)
         except OSError as error:
             raise ArtifactMissingError(
                 f"{path} cannot be read: {error.strerror or error}",
                 context=f"image {index} of {self.folder}",
                 hint=f"`webclean verify {self.folder}` lists what is gone; then export again",
             ) from error
+
+    @staticmethod
+    def collate(items: Sequence[Item]) -> dict[str, torch.Tensor]:
+        """A batch for the Hugging Face Trainer: `pixel_values`, `labels` and `weights`.
+
+        Args:
+            items: what the dataset gives, its `transform` having made tensors of the images.
+        """
+        images, labels, weights = zip(*items, strict=True)
+        return {
+            "pixel_values": torch.stack(images),
+            "labels": torch.tensor(labels),
+            "weights": torch.tensor(weights, dtype=torch.float32),
+        }
+
+    def reader(self) -> ManifestReader:
+        """The same images as a reader for `timm.data.ImageDataset`."""
+        return ManifestReader(self)
 
     def sampler(self, seed: int, *, balanced: bool = True) -> WeightedRandomSampler:
         """Draws len(self) images an epoch with replacement, in proportion to their weights.
@@ -120,6 +146,34 @@ class ManifestDataset(Dataset[Item]):
             raise ConfigError(f"{self.folder} has no image of positive weight to draw")
         generator = torch.Generator().manual_seed(seed)
         return WeightedRandomSampler(weights.tolist(), len(self), replacement=True, generator=generator)
+
+
+class ManifestReader:
+    """What timm asks of a reader: an open file and a class index by position, and the names of the files.
+
+    timm numbers classes by the names of folders; here index i is `categories[i]` of the export.
+    """
+
+    def __init__(self, data: ManifestDataset) -> None:
+        self._data = data
+        self.class_to_idx = {name: i for i, name in enumerate(data.categories)}
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> tuple[BinaryIO, int]:
+        return io.BytesIO(self._data._bytes(index)), int(self._data.labels[index])
+
+    def filename(self, index: int, basename: bool = False, absolute: bool = False) -> str:
+        """Where an image is, as `ManifestDataset.paths` has it, by its last part, or from the root of the disk."""
+        path = self._data.paths[index]
+        if basename:
+            return os.path.basename(path)
+        return os.path.abspath(self._data.folder / path) if absolute and self._data.is_inside else path
+
+    def filenames(self, basename: bool = False, absolute: bool = False) -> list[str]:
+        """`filename` of every image."""
+        return [self.filename(index, basename, absolute) for index in range(len(self))]
 
 
 def load_manifest(

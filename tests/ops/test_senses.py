@@ -56,3 +56,8 @@ def test_category_text() -> None:
     assert senses.category_text("formula1", ["formula1", "f1 car"], [], None) == "formula1: f1 car"
     assert senses.category_text("formula1", ["formula1"], [], None) == "formula1"
     assert senses.category_text("dog", [], ["dog"], "barks") == "dog. barks"
+
+
+def test_a_meaning_stands_without_the_name() -> None:
+    assert senses.meaning_text("jaguar", ["Jaguar", "panther"], "a cat") == "panther: a cat"
+    assert senses.meaning_text("bat", ["bat"], "a club") == "a club"

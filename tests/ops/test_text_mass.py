@@ -87,3 +87,31 @@ def test_bad_arguments_are_named() -> None:
         text_mass.text_mass(EYE, EYE, np.zeros(3, dtype=np.int64), np.zeros((3, 0)), near_CK, tau=0)
     with pytest.raises(ValueError, match="labels must be"):
         text_mass.text_mass(EYE, EYE, np.array([0, 1, 3]), np.zeros((3, 0)), near_CK)
+
+
+@given(st.integers(1, 9), st.integers(0, 5), st.integers(0, 2**31))
+def test_the_largest_are_those_of_a_sort_also_where_equal(num: int, top: int, seed: int) -> None:
+    value_NC = np.random.default_rng(seed).integers(0, 4, size=(5, num)) / 4
+    expected = np.argsort(-value_NC, axis=1, kind="stable")[:, :top]
+    np.testing.assert_array_equal(text_mass.largest(value_NC, top), expected)
+
+
+def test_relevance_of_many_categories_is_that_of_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    vector_WD, category_CD = rng.normal(size=(7, 3)), rng.normal(size=(10, 3))
+    expected = np.maximum((vector_WD @ category_CD.T).max(axis=1), text_mass.RELEVANCE_FLOOR)
+    monkeypatch.setattr(text_mass, "_CATEGORIES_AT_ONCE", 4)
+    np.testing.assert_allclose(text_mass.relevance(vector_WD, category_CD), expected)
+
+
+def test_another_sense_of_the_labels_name_takes_its_part() -> None:
+    # Two categories and a rival of the first: under it, the rival's e joins the sum; under the other, it does not.
+    text_ND = np.array([[1.0, 0, 0], [1.0, 0, 0]])
+    none_CK = np.zeros((2, 0))
+    near_CK = np.zeros((2, 0), dtype=np.int64)
+    mass = text_mass.text_mass(
+        text_ND, EYE[:2], np.array([0, 1]), none_CK, near_CK, tau=1.0,
+        rival_RD=np.array([[1.0, 0, 0]]), owner_R=np.array([0]),
+    )  # fmt: skip
+    np.testing.assert_allclose(mass.label_N, [np.e / (2 * np.e + 1), 1 / (np.e + 1)])
+    np.testing.assert_allclose(mass.mass_NC.sum(axis=1), [(np.e + 1) / (2 * np.e + 1), 1])

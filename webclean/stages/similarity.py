@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webclean import schema
-from webclean.config import SimilarityConfig
+from webclean.config import LanguageConfig, SimilarityConfig
 from webclean.errors import ConfigError, DependencyMissingError
 from webclean.io import tables
 from webclean.io.run_dir import RunDir
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from webclean.io.wordnet import WordNet
 
 NONE: Final = "none"
+BY_PERSON: Final = "file"  # how a sense was chosen: by the --senses file
 _PART_PAIRS: Final = 1_000_000  # rows of one part of the pair table: bounds memory for many categories
 _ALL_PAIRS: Final = 2_000  # categories up to which every pair is written unless a person says otherwise
 _SENSES_AT_ONCE: Final = 6_000  # open senses weighed against one another at once: 300 MB each matrix of them
@@ -114,7 +115,7 @@ def run(config: SimilarityConfig, ctx: Context) -> Counts:
     """
     categories = _categories(ctx.run)
     wordnet = open_corpus(config.wordnet)
-    encoder = open_texts(ctx, config.encoder, config.encoder_threads)
+    encoder = open_texts(ctx, config)
     try:
         rows = choose(categories, wordnet, encoder, _read_senses(config.senses, categories))
         text = category_sides.text_side(config, rows, encoder)
@@ -158,13 +159,20 @@ def open_corpus(setting: str | None) -> WordNet | None:
     return open_wordnet(setting)
 
 
-def open_texts(ctx: Context, setting: str | None, threads: int) -> Encoder | None:
-    """The sentence encoder as the knob names it, with the person's cache; None where the person goes without."""
-    if setting == NONE:
-        return None
-    from webclean.io.sentence import cache_folder, open_encoder
+def open_texts(ctx: Context, config: LanguageConfig) -> Encoder | None:
+    """The sentence encoder as the knob names it, with the person's cache; None where the person goes without.
 
-    return open_encoder(setting, cache=cache_folder(ctx.run.scratch("sentence")), num_threads=threads)
+    Raises:
+        ConfigError: the cache that the person names cannot be written.
+        DependencyMissingError: the encoder is nowhere.
+    """
+    if config.encoder == NONE:
+        return None
+    from webclean.io.sentence import open_encoder
+    from webclean.io.text_cache import cache_folder
+
+    cache = cache_folder(config.text_cache, ctx.run.scratch("sentence"))
+    return open_encoder(config.encoder, cache=cache, num_threads=config.encoder_threads, note=ctx.note)
 
 
 def choose(
@@ -188,7 +196,7 @@ def choose(
     for category, senses in zip(categories, found, strict=True):
         if category.name in by_person:
             given = dict.fromkeys(wordnet.synset(synset) for synset in by_person[category.name])
-            chosen.append((tuple(given), "file"))
+            chosen.append((tuple(given), BY_PERSON))
         elif len(senses.synsets) > 1:
             chosen.append(((), "open"))
         else:
@@ -196,7 +204,7 @@ def choose(
     certain = {
         synset
         for (synsets, how), senses in zip(chosen, found, strict=True)
-        if how == "file" or senses.head is None
+        if how == BY_PERSON or senses.head is None
         for synset in synsets
     }
     left_C = choosing.without_taken([senses.synsets for senses in found], certain)
@@ -218,7 +226,7 @@ def choose(
                 gloss="; ".join(wordnet.gloss(synset) for synset in synsets) if synsets else None,
                 parent=next((above for synset in synsets for above in wordnet.parents(synset)), None),
                 senses_found=senses.synsets,
-                head_word=None if how == "file" else senses.head,
+                head_word=None if how == BY_PERSON else senses.head,
                 chosen_by=how,
             )
         )

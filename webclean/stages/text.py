@@ -1,9 +1,16 @@
-"""text: the keywords of every image, and how much of them speaks of its category."""
+"""text: the keywords of every image, and how much of them speaks of its category.
+
+Legend: N images of a part, W distinct keywords, C categories, D dims, T categories kept of each image, R rivals: the
+other senses of the names of categories whose sense a person has set.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,185 +18,391 @@ from numpy.typing import NDArray
 from webclean import schema
 from webclean.config import TextConfig
 from webclean.io import tables
+from webclean.io.word_store import WordStore
 from webclean.ops import keywords as words
+from webclean.ops import senses as wording
 from webclean.ops import text_mass
+from webclean.stages import space
 from webclean.stages.base import Context, Counts
 from webclean.stages.rows import NO_CATEGORY, Categories
-from webclean.stages.similarity import Sense, open_corpus, open_texts, read_senses
+from webclean.stages.similarity import BY_PERSON, Sense, open_corpus, open_texts, read_senses
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from webclean.io.run_dir import RunDir
     from webclean.io.sentence import Encoder
+    from webclean.io.wordnet import WordNet
 
-_COLUMNS = (
-    *(schema.IMAGE_ID, schema.CATEGORY, schema.QUERY, schema.TITLE, schema.DESCRIPTION, schema.TAGS),
+_COLUMNS: Final = (
+    *(schema.CATEGORY, schema.QUERY, schema.TITLE, schema.DESCRIPTION, schema.TAGS),
     *(schema.ALT_TEXT, schema.PAGE_URL, schema.FILE_NAME),
 )
-_ENCODED_AT_ONCE = 4096  # distinct keywords; their vectors live in the encoder's cache, not in memory
+_ENCODED_AT_ONCE: Final = 4096  # distinct keywords whose vectors are in memory
+_TASK_WORDS: Final = 512  # of one task of the engine: sixteen batches of the encoder
+_WORTH_SPREADING: Final = (
+    4096  # new keywords from which on workers pay, each of which loads the encoder for seconds
+)
+_CELLS: Final = 4_000_000  # images times categories that are in memory at once
+_VALUE_BYTES: Final = 4  # float32
+
+Row = tuple[Any, ...]  # the values of _COLUMNS
 
 
 def run(config: TextConfig, ctx: Context) -> Counts:
     """Write `text`, one row for every image.
 
-    Two passes over `images`: the first counts in how many images each keyword stands and encodes the distinct
-    keywords, the second turns each part's keywords into masses. Memory holds the keywords, not their vectors.
+    First the keywords of all images are found and the distinct ones encoded, then each part's keywords are turned
+    into masses. Workers find, encode and judge; memory here holds the vocabulary, a file its vectors.
 
     Raises:
         DependencyMissingError: WordNet or the sentence encoder is nowhere.
     """
     corpus = open_corpus(config.wordnet)
-    finder = _Finder(frozenset() if corpus is None else corpus.compounds, keep_own=config.keep_query_words)
-    counts: dict[str, int] = {}
-    total = without = 0
-    for part in _parts(ctx.run):
-        for found in finder.keywords(part):
-            total += 1
-            without += not found
-            for word in found:
-                counts[word] = counts.get(word, 0) + 1
-    encoder = open_texts(ctx, config.encoder, config.encoder_threads)
-    try:
-        if encoder is not None:
-            _encode_all(ctx, encoder, sorted(counts))
-        judge = _Masses(ctx.run, config, encoder, counts, total)
-        for index, part in enumerate(_parts(ctx.run)):
-            if not tables.has_part(ctx.run, schema.TEXT, index):
-                rows = judge.rows(part, finder.keywords(part))
-                tables.write_part(ctx.run, schema.TEXT, index, rows, schema.TEXT_TABLE)
-    finally:
-        if encoder is not None:
-            encoder.close()
+    compounds = "" if corpus is None else "\n".join(sorted(corpus.compounds))
+    total = tables.num_rows(ctx.run, schema.IMAGES)
+    with WordStore(ctx.run.scratch("text")) as store:
+        find = partial(find_keywords, compounds=compounds.encode(), keep_own=config.keep_query_words)
+        without = 0
+        with ctx.progress(total=total, unit="images", label="keywords") as bar:
+            for found in ctx.engine.map(find, _rows(ctx.run)):
+                assert isinstance(found, list)
+                store.add_part(found)
+                without += sum(not one for one in found)
+                bar.advance(len(found))
+        encoder = open_texts(ctx, config)
+        try:
+            _write(ctx, config, store, encoder, corpus, total)
+        finally:
+            if encoder is not None:
+                encoder.close()
+        num_words = len(store.words)
     ctx.result.update(
         encoder=None if encoder is None else encoder.identity,
         images_without_text=without,
-        distinct_keywords=len(counts),
+        distinct_keywords=num_words,
     )
     return Counts(total=total, forwarded=total)
 
 
-def _parts(run: RunDir) -> Iterator[pa.Table]:
-    return tables.iter_parts(run, schema.IMAGES, schema.IMAGES_TABLE, _COLUMNS)
+def find_keywords(rows: Sequence[Row], *, compounds: bytes, keep_own: bool) -> list[tuple[str, ...]]:
+    """Keywords of each row: a task of the engine.
+
+    Args:
+        rows: category, query, title, description, tags, alternative text, page URL and file name of each image.
+        compounds: the nouns of several words, a line each, in UTF-8: bytes travel faster than sixty thousand words.
+        keep_own: let the words of category and query count.
+    """
+    known = _compounds(compounds)
+    return [
+        words.keywords(
+            words.ImageText(title, description, tags or (), alt_text, page_url, file_name),
+            frozenset() if keep_own else _own_words(category, query),
+            known,
+        )
+        for category, query, title, description, tags, alt_text, page_url, file_name in rows
+    ]
 
 
-def _encode_all(ctx: Context, encoder: Encoder, vocabulary: list[str]) -> None:
-    with ctx.progress(total=len(vocabulary), unit="keywords", label="encode") as bar:
-        for start in range(0, len(vocabulary), _ENCODED_AT_ONCE):
-            some = vocabulary[start : start + _ENCODED_AT_ONCE]
-            encoder.encode(some)
+@lru_cache(maxsize=1)
+def _compounds(joined: bytes) -> frozenset[str]:
+    return frozenset(joined.decode().split("\n")) if joined else frozenset()
+
+
+@lru_cache(maxsize=4096)
+def _own_words(category: str | None, query: str | None) -> frozenset[str]:
+    return words.word_forms(name for name in (category, query) if name)
+
+
+def _rows(run: RunDir) -> Iterator[list[Row]]:
+    for part in tables.iter_parts(run, schema.IMAGES, schema.IMAGES_TABLE, _COLUMNS):
+        yield list(zip(*(part.column(name).to_pylist() for name in _COLUMNS), strict=True))
+
+
+def _write(
+    ctx: Context,
+    config: TextConfig,
+    store: WordStore,
+    encoder: Encoder | None,
+    corpus: WordNet | None,
+    total: int,
+) -> None:
+    """Write the parts that are not there yet."""
+    categories = Categories(ctx.run)
+    senses = read_senses(ctx.run)
+    ids_C = np.asarray([sense.category_id for sense in senses], dtype=np.int64)
+    todo = [
+        index
+        for index in range(len(tables.part_names(ctx.run, schema.IMAGES)))
+        if not tables.has_part(ctx.run, schema.TEXT, index)
+    ]
+    with ctx.progress(total=total, unit="images", label="text") as bar:
+        meanings = None if encoder is None else _meanings(encoder, senses, corpus)
+        all_judged = _judged(ctx, config, store, encoder, meanings, ids_C, todo)
+        for index, judged in zip(todo, all_judged, strict=True):
+            part = _labels(ctx.run, index)
+            has_label_N = categories.encode(part.column(schema.CATEGORY)) != NO_CATEGORY
+            rows = _columns(store, index, judged, has_label_N, ids_C)
+            rows[schema.IMAGE_ID] = part.column(schema.IMAGE_ID)
+            tables.write_part(ctx.run, schema.TEXT, index, rows, schema.TEXT_TABLE)
+            bar.advance(part.num_rows)
+
+
+def _labels(run: RunDir, index: int) -> pa.Table:
+    columns = (schema.IMAGE_ID, schema.CATEGORY)
+    return tables.read_part(run, schema.IMAGES, tables.part_name(index), schema.IMAGES_TABLE, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the keywords of one part say; NaN in rows without text.
+
+    Attributes:
+        label_N, neighbor_N, kappa_N: float64, as in `ops.text_mass.TextMass`.
+        top_NT: int64, places of the categories with the largest masses.
+        mass_NT: float64, their masses.
+    """
+
+    label_N: NDArray[np.float64]
+    neighbor_N: NDArray[np.float64]
+    kappa_N: NDArray[np.float64]
+    top_NT: NDArray[np.int64]
+    mass_NT: NDArray[np.float64]
+
+
+def _judged(
+    ctx: Context,
+    config: TextConfig,
+    store: WordStore,
+    encoder: Encoder | None,
+    meanings: _Meanings | None,
+    ids_C: NDArray[np.int64],
+    todo: Sequence[int],
+) -> Iterator[Judged | None]:
+    """What is to be written of each part; None for all of them without an encoder."""
+    if encoder is None or meanings is None:
+        yield from [None] * len(todo)
+        return
+    weight_W = _encode_all(ctx, encoder, store, np.concatenate((meanings.text_CD, meanings.rival_RD)))
+    match_CK, neighbors_CK = _relations(ctx.run, ids_C)
+    categories = Categories(ctx.run)
+
+    def tasks() -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+        for index in todo:
+            code_N = categories.encode(_labels(ctx.run, index).column(schema.CATEGORY))
+            label_N = np.searchsorted(ids_C, np.where(code_N == NO_CATEGORY, ids_C[0], code_N))
+            yield _text_vectors(store, index, weight_W), label_N
+
+    judge = partial(
+        judge_part,
+        meanings=meanings,
+        match_CK=match_CK,
+        neighbors_CK=neighbors_CK,
+        tau=config.text_temperature,
+        top=config.text_top,
+    )
+    for judged in ctx.engine.map(judge, tasks()):
+        assert isinstance(judged, Judged)
+        yield judged
+
+
+def _encode_all(
+    ctx: Context, encoder: Encoder, store: WordStore, texts_CD: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Encode the distinct keywords and write their vectors into the store; the weight of each, float64 (W,).
+
+    A keyword weighs by its rarity among the images and by how near it comes to any category.
+    """
+    vocabulary = store.words
+    dim = texts_CD.shape[1]
+    what = f"vectors of {len(vocabulary):,} keywords"
+    space.require(ctx, len(vocabulary) * dim * _VALUE_BYTES, what, in_scratch=True)
+    relevance_W = np.empty(len(vocabulary))
+    blocks = [
+        vocabulary[start : start + _ENCODED_AT_ONCE] for start in range(0, len(vocabulary), _ENCODED_AT_ONCE)
+    ]
+    _spread(ctx, encoder, blocks)
+
+    def vectors() -> Iterator[NDArray[np.float32]]:
+        with ctx.progress(total=len(vocabulary), unit="keywords", label="encode") as bar:
+            start = 0
+            for block in blocks:
+                vector_BD = encoder.encode(block)
+                with _one_thread():
+                    relevance_W[start : start + len(block)] = text_mass.relevance(vector_BD, texts_CD)
+                start += len(block)
+                bar.advance(len(block))
+                yield vector_BD
+
+    store.write_vectors(vectors(), dim)
+    rarity_W = text_mass.inverse_frequency(np.asarray(store.counts, dtype=np.int64), store.num_texts)
+    return rarity_W * relevance_W
+
+
+def _spread(ctx: Context, encoder: Encoder, blocks: Sequence[list[str]]) -> None:
+    """Let the engine's workers encode what is new, where it is much; the cache then has it."""
+    if ctx.engine.num_workers == 0 or encoder.on_accelerator:
+        return
+    if sum(map(len, blocks)) < _WORTH_SPREADING:
+        return
+    new = [word for block in blocks for word in encoder.missing(block)]
+    if len(new) < _WORTH_SPREADING:
+        return
+    under_way: deque[list[str]] = deque()
+
+    def tasks() -> Iterator[list[str]]:
+        for start in range(0, len(new), _TASK_WORDS):
+            under_way.append(new[start : start + _TASK_WORDS])
+            yield under_way[-1]
+
+    with ctx.progress(total=len(new), unit="keywords", label="encode") as bar:
+        for vectors_BD in ctx.engine.map(encoder.task, tasks()):
+            some = under_way.popleft()
+            encoder.keep(some, vectors_BD)  # type: ignore[arg-type]
             bar.advance(len(some))
 
 
-class _Finder:
-    """Finds keywords; the words of each category and query are made once."""
-
-    def __init__(self, compounds: frozenset[str], *, keep_own: bool) -> None:
-        self._compounds = compounds
-        self._keep_own = keep_own
-        self._own: dict[tuple[str, str], frozenset[str]] = {}
-
-    def keywords(self, part: pa.Table) -> list[tuple[str, ...]]:
-        return [self._of(row) for row in part.to_pylist()]
-
-    def _of(self, row: dict[str, Any]) -> tuple[str, ...]:
-        names = (row[schema.CATEGORY], row[schema.QUERY])
-        if names not in self._own:
-            self._own[names] = frozenset() if self._keep_own else words.word_forms(names)
-        text = words.ImageText(
-            title=row[schema.TITLE],
-            description=row[schema.DESCRIPTION],
-            tags=row[schema.TAGS] or (),
-            alt_text=row[schema.ALT_TEXT],
-            page_url=row[schema.PAGE_URL],
-            file_name=row[schema.FILE_NAME],
-        )
-        return words.keywords(text, self._own[names], self._compounds)
+def _text_vectors(store: WordStore, index: int, weight_W: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit vectors of the texts of one part, (N, D)."""
+    number_P, length_N = store.part(index)
+    number_B, row_P = np.unique(number_P.astype(np.int64), return_inverse=True)
+    return text_mass.text_vectors(
+        row_P,
+        np.repeat(np.arange(len(length_N)), length_N),
+        store.vectors(number_B),
+        weight_W[number_B],
+        len(length_N),
+    )
 
 
-class _Masses:
-    """Turns the keywords of one part into rows of `text`."""
+def judge_part(
+    task: tuple[NDArray[np.float64], NDArray[np.int64]],
+    *,
+    meanings: _Meanings,
+    match_CK: NDArray[np.float64],
+    neighbors_CK: NDArray[np.int64],
+    tau: float,
+    top: int,
+) -> Judged:
+    """Masses of the images of one part: a task of the engine, the same in any process.
 
-    def __init__(
-        self,
-        run: RunDir,
-        config: TextConfig,
-        encoder: Encoder | None,
-        counts: dict[str, int],
-        num_images: int,
-    ) -> None:
-        self._config = config
-        self._encoder = encoder
-        self._counts = counts
-        self._num_images = num_images
-        self._categories = Categories(run)
-        senses = read_senses(run)
-        self._ids_C = np.asarray([sense.category_id for sense in senses], dtype=np.int64)
-        self._match_CK, self._neighbors_CK = _relations(run, self._ids_C)
-        self._texts_CD = None if encoder is None else _category_vectors(encoder, senses)
-
-    def rows(self, part: pa.Table, found: list[tuple[str, ...]]) -> dict[str, Any]:
-        import pyarrow as pa
-
-        code_N = self._categories.encode(part.column(schema.CATEGORY))
-        has_label_N = code_N != NO_CATEGORY
-        label_N = np.searchsorted(self._ids_C, np.where(has_label_N, code_N, self._ids_C[0]))
-        columns: dict[str, Any] = {
-            schema.IMAGE_ID: part.column(schema.IMAGE_ID),
-            schema.KEYWORDS: [list(one) for one in found],
-            schema.NO_TEXT: [not one for one in found],
-        }
-        if self._encoder is None or self._texts_CD is None:
-            nothing = pa.nulls(len(found), pa.float64())
-            masses = dict.fromkeys((schema.LABEL_MASS, schema.NEIGHBOR_MASS, schema.TEXT_MASS), nothing)
-            empty: list[list[int]] = [[] for _ in found]
-            return {**columns, **masses, schema.TOP_CATEGORIES: empty, schema.TOP_MASSES: empty}
-        mass = text_mass.text_mass(
-            self._vectors(found, self._encoder, self._texts_CD),
-            self._texts_CD,
-            label_N,
-            self._match_CK,
-            self._neighbors_CK,
-            tau=self._config.text_temperature,
-        )
-        for name, values_N in (
-            (schema.LABEL_MASS, mass.label_N),
-            (schema.NEIGHBOR_MASS, mass.neighbor_N),
-            (schema.TEXT_MASS, mass.kappa_N),
-        ):
-            columns[name] = pa.array(values_N, mask=np.isnan(values_N) | ~has_label_N)
-        top_NT = np.argsort(-mass.mass_NC, axis=1, kind="stable")[:, : self._config.text_top]
-        columns[schema.TOP_CATEGORIES] = [
-            self._ids_C[top].tolist() if one else [] for top, one in zip(top_NT, found, strict=True)
-        ]
-        columns[schema.TOP_MASSES] = [
-            row[top].tolist() if one else []
-            for row, top, one in zip(mass.mass_NC, top_NT, found, strict=True)
-        ]
-        return columns
-
-    def _vectors(
-        self, found: list[tuple[str, ...]], encoder: Encoder, texts_CD: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        vocabulary = sorted({word for one in found for word in one})
-        row_of = {word: row for row, word in enumerate(vocabulary)}
-        count_W = np.asarray([self._counts[word] for word in vocabulary], dtype=np.int64)
-        vector_WD = encoder.encode(vocabulary)
-        rarity_W = text_mass.inverse_frequency(count_W, self._num_images)
-        return text_mass.text_vectors(
-            np.asarray([row_of[word] for one in found for word in one], dtype=np.int64),
-            np.repeat(np.arange(len(found)), [len(one) for one in found]),
-            vector_WD,
-            rarity_W * text_mass.relevance(vector_WD, texts_CD),
-            len(found),
-        )
+    Args:
+        task: unit vectors of the texts (N, D), zero without text, and the place of each label (N,).
+        meanings, match_CK, neighbors_CK, tau: as for `ops.text_mass.text_mass`.
+        top: T, at most C are kept.
+    """
+    text_ND, label_N = task
+    step = max(1, _CELLS // len(meanings.text_CD))
+    parts = []
+    with _one_thread():
+        for start in range(0, max(1, len(text_ND)), step):
+            rows = slice(start, start + step)
+            mass = text_mass.text_mass(
+                text_ND[rows],
+                meanings.text_CD,
+                label_N[rows],
+                match_CK,
+                neighbors_CK,
+                tau=tau,
+                rival_RD=meanings.rival_RD,
+                owner_R=meanings.owner_R,
+            )
+            top_NT = text_mass.largest(mass.mass_NC, top)
+            mass_NT = np.take_along_axis(mass.mass_NC, top_NT, axis=1)
+            parts.append((mass.label_N, mass.neighbor_N, mass.kappa_N, top_NT, mass_NT))
+    return Judged(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
-def _category_vectors(encoder: Encoder, senses: Sequence[Sense]) -> NDArray[np.float64]:
-    """v_c: unit mean of a category's bare name and its whole text; keywords are short, like names."""
+def _one_thread() -> Any:
+    """Sums in one compute thread, as in workers: how they are split decides their last bits."""
+    return _controller().limit(limits=1)
+
+
+@lru_cache(maxsize=1)
+def _controller() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def _columns(
+    store: WordStore,
+    index: int,
+    judged: Judged | None,
+    has_label_N: NDArray[np.bool_],
+    ids_C: NDArray[np.int64],
+) -> dict[str, Any]:
+    """The columns of one part but for the ids of the images."""
+    import pyarrow as pa
+
+    number_P, length_N = store.part(index)
+    end_N = np.concatenate(([0], np.cumsum(length_N)))
+    has_text_N = length_N > 0
+    found = pa.array([store.words[number] for number in number_P.tolist()], type=pa.string())
+    columns: dict[str, Any] = {
+        schema.KEYWORDS: pa.ListArray.from_arrays(pa.array(end_N, type=pa.int32()), found),
+        schema.NO_TEXT: pa.array(~has_text_N),
+    }
+    num = len(length_N)
+    if judged is None:
+        nothing = pa.nulls(num, pa.float64())
+        empty: list[list[int]] = [[] for _ in range(num)]
+        masses = dict.fromkeys((schema.LABEL_MASS, schema.NEIGHBOR_MASS, schema.TEXT_MASS), nothing)
+        return {**columns, **masses, schema.TOP_CATEGORIES: empty, schema.TOP_MASSES: empty}
+    for name, values_N in (
+        (schema.LABEL_MASS, judged.label_N),
+        (schema.NEIGHBOR_MASS, judged.neighbor_N),
+        (schema.TEXT_MASS, judged.kappa_N),
+    ):
+        columns[name] = pa.array(values_N, mask=np.isnan(values_N) | ~has_label_N)
+    width_N = np.where(has_text_N, judged.top_NT.shape[1], 0)
+    offsets = pa.array(np.concatenate(([0], np.cumsum(width_N))), type=pa.int32())
+    kept_NT = np.broadcast_to(has_text_N[:, None], judged.top_NT.shape)
+    columns[schema.TOP_CATEGORIES] = pa.ListArray.from_arrays(
+        offsets, pa.array(ids_C[judged.top_NT[kept_NT]])
+    )
+    columns[schema.TOP_MASSES] = pa.ListArray.from_arrays(offsets, pa.array(judged.mass_NT[kept_NT]))
+    return columns
+
+
+@dataclass(frozen=True, slots=True)
+class _Meanings:
+    """What stands for the categories, and for what their names mean besides.
+
+    Attributes:
+        text_CD: float64, unit vectors of the categories.
+        rival_RD: float64, unit vectors of the other senses of names whose sense a person has set.
+        owner_R: int64, place of the category of each rival.
+    """
+
+    text_CD: NDArray[np.float64]
+    rival_RD: NDArray[np.float64]
+    owner_R: NDArray[np.int64]
+
+
+def _meanings(encoder: Encoder, senses: Sequence[Sense], corpus: WordNet | None) -> _Meanings:
+    """v_c: unit mean of a category's bare name and its whole text; keywords are short, like names.
+
+    Where a person has set the sense, the name is what misleads: the meaning stands without it, and the other senses
+    of the name take their part of the images under it.
+    """
     names_CD = encoder.encode([sense.name for sense in senses]).astype(np.float64)
     sum_CD = names_CD + encoder.encode([sense.text for sense in senses])
-    return np.asarray(sum_CD / np.linalg.norm(sum_CD, axis=1, keepdims=True))
+    rivals, owners = [], []
+    for place, sense in enumerate(senses):
+        if corpus is None or sense.chosen_by != BY_PERSON:
+            continue
+        if sense.gloss is not None:
+            text = wording.meaning_text(sense.name, sense.lemmas, sense.gloss)
+            sum_CD[place] = encoder.encode([text])[0]
+        for synset in sense.alternatives:
+            rivals.append(wording.meaning_text(sense.name, corpus.lemmas(synset), corpus.gloss(synset)))
+            owners.append(place)
+    return _Meanings(
+        np.asarray(sum_CD / np.linalg.norm(sum_CD, axis=1, keepdims=True)),
+        encoder.encode(rivals).astype(np.float64),
+        np.asarray(owners, dtype=np.int64),
+    )
 
 
 def _relations(run: RunDir, ids_C: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
