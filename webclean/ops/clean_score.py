@@ -188,7 +188,7 @@ def _fused(evidence: Evidence, neighbor_weight: float) -> Floats | None:
     if evidence.neighbors_NC is None or neighbor_weight == 0.0:
         return evidence.judge_NC
     fused_NC = np.empty(evidence.judge_NC.shape, dtype=evidence.judge_NC.dtype)
-    for rows in blocks(len(fused_NC), fused_NC.shape[1]):
+    for rows in blocks(*evidence.judge_NC.shape):
         judge_MC = evidence.judge_NC[rows].astype(np.float64)
         fused_NC[rows] = log_softmax(judge_MC + neighbor_weight * evidence.neighbors_NC[rows])
     return fused_NC

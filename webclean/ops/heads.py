@@ -215,7 +215,7 @@ def _conjugate_gradients(
     """Solve normal(beta) = target, each column on its own, to a relative residual of `tolerance`."""
 
     def products(a_DC: NDArray[Any], b_DC: NDArray[Any]) -> Floats:
-        return np.asarray(np.einsum("dc,dc->c", a_DC, b_DC, dtype=np.float64))
+        return np.asarray(np.einsum("dc,dc->c", a_DC, b_DC), dtype=np.float64)
 
     dtype = target_DC.dtype
     beta = np.zeros_like(target_DC)

@@ -1,6 +1,6 @@
-"""Cross-fitted ridge heads on sparse rows, learnt from at most some hundred thousand of them.
+"""Cross-fitted ridge heads on sparse rows, learnt from at most some ten thousands of them.
 
-A text's n-grams say the same in a hundred thousand texts as in ten million; what a head has learnt is applied to as many as there
+A text's n-grams say much the same in sixty thousand texts as in ten million; what a head has learnt is applied to as many as there
 are, block by block. Below those numbers every text takes part, and the heads are those of `heads.cross_fit` with `heads.ridge`.
 
 Shapes: N rows to learn from, M rows to judge, D columns, C categories, F folds.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from webclean.ops.heads import Floats, Ints, Solved, best_scale, log_softmax, solve_ridge
 
-LEARNT: Final = 2**17  # texts that heads are learnt from
+LEARNT: Final = 2**16  # texts that heads are learnt from
 _PRECISE: Final = 2**18  # texts times categories up to which heads are solved to the last digits
 _COARSE_STEPS: Final = 15  # of conjugate gradients beyond: they stop where the noise of the labels begins
 _TRIED: Final = 2**15  # texts that the strength is chosen on
@@ -59,7 +59,7 @@ def learnt_rows(label_N: Ints, among_N: NDArray[np.bool_], size: int | None = No
 
 @dataclass(frozen=True)
 class SparseHeads:
-    """A head for each fold, which never saw it: beta_FDC of the columns that were met, prior_FC."""
+    """A head for each fold, which never saw it: beta_FDC of the columns that tell something, prior_FC."""
 
     column_D: Ints
     beta_FDC: NDArray[np.floating[Any]]
@@ -114,9 +114,10 @@ def fit_sparse(
     num = x.shape[0]
     if num_folds < 2 or label_N.shape != (num,) or fold_N.shape != (num,):
         raise ValueError(f"need rows, labels and folds of one length and two folds; got {num_folds} folds")
-    column_D = np.unique(x.indices)
-    x = x[:, column_D]
     steps = None if num * num_categories <= _PRECISE else _COARSE_STEPS
+    # Among many texts, what stands in one only tells nothing of the others.
+    column_D = np.flatnonzero(np.bincount(x.indices, minlength=x.shape[1]) >= (1 if steps is None else 2))
+    x = x[:, column_D]
 
     def solve(train_N: NDArray[np.bool_], strength: float) -> list[Solved]:
         found = []

@@ -127,7 +127,7 @@ def by_part(values_NC: NDArray[np.float64], usable: Usable) -> Iterator[NDArray[
 class Judgement:
     """A judge's table read back: log_probability_NC float32, in a file; known_N bool; similarity_N, NaN where not there."""
 
-    log_probability_NC: NDArray[np.float32]
+    log_probability_NC: NDArray[Any]
     known_N: NDArray[np.bool_]
     similarity_N: NDArray[np.float64]
 
