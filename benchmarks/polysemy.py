@@ -122,8 +122,9 @@ def main() -> None:
         if title.synset != first[title.word]:
             second[title.word] = title.synset
     lines = [
-        f"# Words with two senses\n\n{datetime.date.today().isoformat()}. Ten words, five titles for each sense, ten categories"
-        " in one run; `python benchmarks/polysemy.py`.\n"
+        "# Words with two senses\n",
+        f"{datetime.date.today().isoformat()}. Ten words, five titles for each sense, ten categories in one run;",
+        "`python benchmarks/polysemy.py`.\n",
     ]
     for which, given in (("first", first), ("second", second)):
         with tempfile.TemporaryDirectory() as folder:
