@@ -197,5 +197,5 @@ def test_dense_predictions_spread_the_rest() -> None:
 def test_only_the_label_itself_counts_where_nothing_matches():
     top = np.array([[0, 1, 2], [1, 0, 2]])
     p = np.array([[0.6, 0.3, 0.1], [0.9, 0.06, 0.04]])
-    found = match_scores.expected_match(top, p, np.array([0, 0]), match_scores.only_itself(3), minimum=0.0)
+    found = ms.expected_match(top, p, np.array([0, 0]), ms.only_itself(3), minimum=0.0)
     np.testing.assert_allclose(found, [0.6, 0.06])
