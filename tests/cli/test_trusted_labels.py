@@ -12,37 +12,21 @@ from judged_run import JudgedRun
 
 from webclean import schema
 from webclean.cli.app import main
-from webclean.stages import plan
-from webclean.stages.base import execute
-from webclean.stages.chain import BY_NAME
 
 N, C = 240, 4
 
 
 @pytest.fixture
-def done(tmp_path, monkeypatch):
-    """A judged run; `weight` runs its last stage only, since the others have no picture to read."""
+def done(tmp_path):
     made = JudgedRun(tmp_path / "run", reference.world(N, C, 0.3))
     made.features()
     made.judge()
     made.decide()
-
-    def decide_alone(settings, context, *, force=False, decide=True):
-        from webclean.config import DecideConfig
-        from webclean.stages import decide as stage
-
-        config = settings.build(DecideConfig)
-        stage.refuse_evidence(config, context)
-        return [execute(BY_NAME["decide"], config, context, force=force)]
-
-    monkeypatch.setattr(plan, "weight", decide_alone)
     return made
 
 
 def call(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as left:
-        main([str(one) for one in arguments])
-    return int(left.value.code or 0)
+    return main([str(one) for one in arguments])
 
 
 def test_from_the_list_to_the_corrected_score(done, tmp_path, capsys):
@@ -58,10 +42,9 @@ def test_from_the_list_to_the_corrected_score(done, tmp_path, capsys):
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    done.decide(trusted=str(path))
+    assert done.run.read_json("decisions/default/run.json")["result"]["trusted"]["labels"] == 60
     capsys.readouterr()
-    assert call("weight", run, "--trusted", path, "--json", "--workers", "0") == 0
-    result = json.loads(capsys.readouterr().out)[-1]["result"]
-    assert result["trusted"]["labels"] == 60
     truth = tmp_path / "truth.csv"
     with truth.open("w", newline="") as file:
         names = [done.names[c] for c in done.world.true_N]

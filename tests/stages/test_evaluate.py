@@ -274,13 +274,13 @@ def test_reliability_leaves_trusted_images_out_and_shows_what_trusted_labels_cha
     """Scores 0.8 moved up by log 2 from 2/3; of three free images two are right, the trusted one is left out."""
     rows = [Row(f"{i}.jpg", "cat", 0.8) for i in range(3)] + [Row("seen.jpg", "cat", 1.0)]
     context = write_run(tmp_path, rows)
-    path = next((tmp_path).rglob("decisions/default/part-*.parquet"))
-    table = pq.read_table(path)
-    seen = [score == 1.0 for score in table.column("clean_score").to_pylist()]
-    for name, values in (("trusted", pa.array(seen)), ("added_trusted", pa.array([np.log(2.0)] * 4))):
-        at = table.column_names.index(name)
-        table = table.set_column(at, table.schema.field(name), values)
-    pq.write_table(table, path)
+    for path in tmp_path.rglob("decisions/default/part-*.parquet"):
+        table = pq.read_table(path)
+        seen = [score == 1.0 for score in table.column("clean_score").to_pylist()]
+        for name, values in (("trusted", seen), ("added_trusted", [np.log(2.0)] * len(seen))):
+            at = table.column_names.index(name)
+            table = table.set_column(at, table.schema.field(name), pa.array(values))
+        pq.write_table(table, path)
     rows = [
         ("path", "true_category"),
         ("0.jpg", "cat"),
