@@ -553,9 +553,9 @@ class Stage2Config(StageConfig):
     )
     match_by: str = knob(
         "relation",
-        "What makes two categories match: their thresholded relation (WordNet and text), or the keywords"
-        " of their own texts.",
-        choices=("relation", "keywords"),
+        "What makes two categories match: their thresholded relation (WordNet and text), the keywords of their own"
+        " texts, or nothing (label: only the label itself counts).",
+        choices=("relation", "keywords", "label"),
     )
     match_top: int = knob(5, "Predicted categories that count, the best first.", ge=1)
     match_keywords: int = knob(20, "Keywords kept of each category's text.", ge=1)

@@ -192,3 +192,10 @@ def test_dense_predictions_spread_the_rest() -> None:
     p_NC = ms.dense_predictions(np.array([[2, 0], [1, -1]]), np.array([[0.5, 0.3], [1.0, 7.0]]), 4)
     np.testing.assert_allclose(p_NC, [[0.3, 0.1, 0.5, 0.1], [0, 1, 0, 0]])
     np.testing.assert_allclose(ms.dense_predictions(np.array([[0]]), np.array([[1.0]]), 1), [[1.0]])
+
+
+def test_only_the_label_itself_counts_where_nothing_matches():
+    top = np.array([[0, 1, 2], [1, 0, 2]])
+    p = np.array([[0.6, 0.3, 0.1], [0.9, 0.06, 0.04]])
+    found = ms.expected_match(top, p, np.array([0, 0]), ms.only_itself(3), minimum=0.0)
+    np.testing.assert_allclose(found, [0.6, 0.06])

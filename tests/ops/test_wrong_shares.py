@@ -9,10 +9,10 @@ from webclean.ops import wrong_shares as ws
 
 
 def test_by_hand():
-    # Four images at 3/4: share 1/4, V = 4 x 3/16 + 1/4 = 1, half = 1.6449 sqrt(1 + 1/4) / 4.
+    # Four images at 3/4: share 1/4, V = 4 x 3/16 + 1/4 = 1, half = 1.6449 sqrt(1 + LEAN^2) / 4.
     found = ws.wrong_shares(np.full(4, 0.75), np.zeros(4, dtype=np.int64), 2)
     assert found.share_C[0] == 0.25
-    half = 1.6449 * np.sqrt(1.25) / 4
+    half = 1.6449 * np.sqrt(1 + 0.65**2) / 4
     np.testing.assert_allclose([found.low_C[0], found.high_C[0]], [0.0, 0.25 + half])
     assert np.isnan([found.share_C[1], found.low_C[1], found.high_C[1]]).all()
 

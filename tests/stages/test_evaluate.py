@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from exported_run import Row, picture, write_run
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from webclean import schema
@@ -267,3 +268,41 @@ def test_a_truth_that_is_not_there_is_said_with_what_it_holds(context, tmp_path)
         evaluate.run(EvaluateConfig(), context, tmp_path / "none.csv")
     assert caught.value.context
     assert "docs/formats.md" in caught.value.hint
+
+
+def test_reliability_leaves_trusted_images_out_and_shows_what_trusted_labels_changed(tmp_path):
+    """Scores 0.8 moved up by log 2 from 2/3; of three free images two are right, the trusted one is left out."""
+    rows = [Row(f"{i}.jpg", "cat", 0.8) for i in range(3)] + [Row("seen.jpg", "cat", 1.0)]
+    context = write_run(tmp_path, rows)
+    for path in tmp_path.rglob("decisions/default/part-*.parquet"):
+        table = pq.read_table(path)
+        seen = [score == 1.0 for score in table.column("clean_score").to_pylist()]
+        for name, values in (("trusted", seen), ("added_trusted", [np.log(2.0)] * len(seen))):
+            at = table.column_names.index(name)
+            table = table.set_column(at, table.schema.field(name), pa.array(values))
+        pq.write_table(table, path)
+    rows = [
+        ("path", "true_category"),
+        ("0.jpg", "cat"),
+        ("1.jpg", "cat"),
+        ("2.jpg", "dog"),
+        ("seen.jpg", "cat"),
+    ]
+    truth_path = write_csv(tmp_path / "t.csv", rows)
+    result = evaluate.run(EvaluateConfig(), context, truth_path, force=True)
+    curves = result["reliability"]
+    assert [one["images"] for one in curves["clean_score"]["bins"]] == [1, 1, 1]
+    assert [one["said"] for one in curves["clean_score"]["bins"]] == pytest.approx([0.8] * 3)
+    assert [one["said"] for one in curves["without trusted labels"]["bins"]] == pytest.approx([2 / 3] * 3)
+    assert sum(one["right"] for one in curves["clean_score"]["bins"]) == 2
+    target = tmp_path / "curve.png"
+    evaluate.draw(result, target)
+    with Image.open(target) as picture_of_it:
+        assert picture_of_it.format == "PNG"
+    with pytest.raises(ConfigError, match="ends otherwise"):
+        evaluate.draw(result, tmp_path / "curve.jpg")
+    with pytest.raises(DataError, match="cannot be written"):
+        evaluate.draw(result, tmp_path / "none" / "curve.png")
+    result = evaluate.run(EvaluateConfig(score="images:width"), context, truth_path, force=True)
+    with pytest.raises(ConfigError, match="no probability"):
+        evaluate.draw(result, target)

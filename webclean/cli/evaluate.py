@@ -16,6 +16,10 @@ from webclean.config import EvaluateConfig
 def evaluate(
     run: Annotated[str, typer.Argument(help="Run folder with decisions.")],
     truth: Annotated[Path, typer.Option(help="CSV, JSONL or Parquet with the true category of each image.")],
+    reliability: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw how often labels are right at each score into FILE.png."),
+    ] = None,
     *,
     settings: Settings,
 ) -> None:
@@ -24,6 +28,8 @@ def evaluate(
 
     with writing(run, "evaluate", settings) as context:
         result = stage.run(settings.build(EvaluateConfig), context, truth, force=settings.force)
+    if reliability is not None:
+        stage.draw(result, reliability)
     if settings.json:
         console.print_json(result)
     else:

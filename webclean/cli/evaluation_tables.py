@@ -47,6 +47,7 @@ def sections(result: dict[str, Any]) -> tuple[Section, ...]:
                 ("labels right after", decided["purity_after"]),
             ),
         ),
+        *_reliability(result["reliability"]),
         _listing("By reason", "reason", result["by_reason"]),
         _listing("By category", "category", result["by_category"]),
     ]
@@ -81,6 +82,19 @@ def sections(result: dict[str, Any]) -> tuple[Section, ...]:
             )
         )
     return tuple(shown)
+
+
+def _reliability(curves: dict[str, Any] | None) -> tuple[Section, ...]:
+    """How often labels are right where the score says so, in bins of as many images each."""
+    return tuple(
+        Section(
+            f"Reliability of {name}: calibration error {curve['error']:.4f}, trusted images left out",
+            ("said", "right", "images"),
+            tuple((one["said"], one["right"], one["images"]) for one in curve["bins"]),
+        )
+        for name, curve in (curves or {}).items()
+        if curve["bins"]
+    )
 
 
 def _listing(title: str, first: str, rows: dict[str, dict[str, Any]]) -> Section:

@@ -131,6 +131,23 @@ def ranking(view: View, *, is_probability: bool) -> dict[str, float | None]:
     }
 
 
+def reliability(view: View, p_N: Floats, among_N: Bools) -> dict[str, Any]:
+    """The reliability curve of a probability, 15 bins of equal mass, and its expected calibration error.
+
+    Args:
+        view: the images.
+        p_N: float64, said P(label right); NaN takes no part.
+        among_N: images that take part.
+    """
+    row_M = np.flatnonzero(view.judged_N & among_N & np.isfinite(p_N))
+    found = metrics.reliability(view.right_N[row_M], p_N[row_M])
+    bins = zip(found.said_B.tolist(), found.came_B.tolist(), found.count_B.tolist(), strict=True)
+    return {
+        "error": found.error,
+        "bins": [{"said": said, "right": came, "images": num} for said, came, num in bins],
+    }
+
+
 def decided(view: View) -> dict[str, float]:
     """What the decisions did to right and wrong images; rates of finding leave dropped copies aside."""
     keep_N = view.decided.keep_N

@@ -67,6 +67,11 @@ def match_matrix(
     return MatchMatrix(key_P, value_P[order_P].astype(np.float64), num_categories)
 
 
+def only_itself(num_categories: int) -> MatchMatrix:
+    """The M of categories that match nothing but themselves."""
+    return MatchMatrix(np.zeros(0, dtype=np.int64), np.zeros(0), num_categories)
+
+
 def keyword_matrix(texts: Sequence[str], *, top: int = 20) -> MatchMatrix:
     """M from the categories' own texts: cosine of their `top` TF-IDF keywords, cut at 0.
 
@@ -82,11 +87,10 @@ def keyword_matrix(texts: Sequence[str], *, top: int = 20) -> MatchMatrix:
     from sklearn.preprocessing import normalize
 
     num = len(texts)
-    none = np.zeros(0, dtype=np.int64)
     vectorizer = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", lowercase=True, stop_words="english")
     words_of = vectorizer.build_analyzer()
     if not any(words_of(text) for text in texts):
-        return MatchMatrix(none, np.zeros(0), num)
+        return only_itself(num)
     tfidf = csr_matrix(vectorizer.fit_transform(texts))
     tfidf.sort_indices()  # columns stand in alphabetical order
     row = np.repeat(np.arange(num), np.diff(tfidf.indptr))

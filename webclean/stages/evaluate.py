@@ -19,6 +19,7 @@ from webclean.errors import ArtifactInvalidError, ColumnMissingError, ConfigErro
 from webclean.io import checksums, tables, truth
 from webclean.io.run_dir import RunDir
 from webclean.ops import evaluation
+from webclean.ops.evidence import logit, sigmoid
 from webclean.stages import predict
 from webclean.stages.base import Context, require
 from webclean.stages.copies import CopyTable
@@ -42,6 +43,8 @@ _PROBABILITIES: Final = frozenset(
 )  # fmt: skip
 
 Floats = NDArray[np.float64]
+
+_TINY: Final = 1e-12  # a probability of exactly 0 or 1 has no log-odds
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ def run(config: EvaluateConfig, context: Context, truth_path: Path, *, force: bo
         "truth_sha256": checksums.file_sha256(truth_path),
         "rows": _rows(view, known),
         "ranking": evaluation.ranking(view, is_probability=score.rpartition(":")[2] in _PROBABILITIES),
+        "reliability": _reliability(view, decisions, score),
         "decided": evaluation.decided(view),
         "by_reason": evaluation.by_reason(view),
         "by_category": evaluation.by_category(view),
@@ -286,6 +290,59 @@ def _num_left_out(view: evaluation.View) -> int:
     if known.kind is not None:
         return 0
     return int((known.matched_N & view.ok_N & ~known.uncertain_N & ~view.judged_N).sum())
+
+
+def _reliability(view: evaluation.View, decisions: Any, score: str) -> dict[str, Any] | None:
+    """Curves of a probability, without the images whose label the score was told.
+
+    Where trusted labels corrected clean_score, the curve before stands beside it.
+    """
+    if score.rpartition(":")[2] not in _PROBABILITIES:
+        return None
+    free_N = ~np.asarray(decisions.column(schema.TRUSTED).to_pylist(), dtype=bool)
+    p_N = np.clip(view.decided.score_N, 0.0, 1.0)
+    found = {score: evaluation.reliability(view, p_N, free_N)}
+    added_N = floats(decisions.column(schema.ADDED_TRUSTED))
+    if score == schema.CLEAN_SCORE and np.isfinite(added_N).any():
+        inner_N = np.clip(p_N, _TINY, 1.0 - _TINY)
+        before_N = sigmoid(logit(inner_N) - added_N)
+        found["without trusted labels"] = evaluation.reliability(view, before_N, free_N)
+    return found
+
+
+def draw(result: dict[str, Any], target: Path) -> None:
+    """Write the reliability curves of an evaluation as a PNG.
+
+    Raises:
+        ConfigError: the score that was judged is no probability, or the file does not end in .png.
+        DataError: the file cannot be written.
+    """
+    from webclean.io.curve_picture import reliability_picture
+
+    curves = result["reliability"]
+    if curves is None:
+        raise ConfigError(
+            f"{result['score']} is no probability, so it has no reliability curve",
+            hint="leave --reliability out",
+        )
+    if target.suffix.lower() != ".png":
+        raise ConfigError(
+            f"--reliability draws a PNG, and {target} ends otherwise", hint="--reliability curve.png"
+        )
+    picture = reliability_picture(
+        {
+            f"{name} (error {curve['error']:.4f})": [(one["said"], one["right"]) for one in curve["bins"]]
+            for name, curve in curves.items()
+            if curve["bins"]
+        }
+    )
+    try:
+        target.write_bytes(picture)
+    except OSError as error:
+        raise DataError(
+            f"--reliability {target} cannot be written: {error.strerror}",
+            hint="name a file in a folder that is there and may be written to",
+        ) from error
 
 
 def _rows(view: evaluation.View, known: _Truth) -> dict[str, Any]:

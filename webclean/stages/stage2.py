@@ -140,6 +140,8 @@ class _Score:
             self._matrix = match_scores.keyword_matrix(
                 _class_texts(ctx, categories.num), top=config.match_keywords
             )
+        elif config.match_by == "label":
+            self._matrix = match_scores.only_itself(categories.num)
         else:
             self._matrix = _match_matrix(ctx, categories.num)
 

@@ -22,7 +22,7 @@ from webclean.ops.clean_score import Score
 from webclean.ops.evaluation import OFF_TOPIC
 from webclean.stages import image_keys
 from webclean.stages.base import require
-from webclean.stages.rows import Categories, floats, is_usable
+from webclean.stages.rows import Categories, flags, floats, is_usable
 
 RIGHT: Final = "right"
 _ON: Final = (schema.IMAGE_ID, schema.SOURCE_KEY, image_keys.PATH)
@@ -273,7 +273,7 @@ def to_label(run: RunDir, decisions: str, num: int, seed: int) -> bytes:
     told = (schema.IMAGE_ID, schema.SOURCE_KEY, schema.URI, schema.CATEGORY)
     rows = tables.read(run, artefact, schema.DECISIONS_TABLE, (schema.CLEAN_SCORE, schema.TRUSTED))
     score_N = floats(rows.column(schema.CLEAN_SCORE))
-    score_N[rows.column(schema.TRUSTED).to_numpy()] = np.nan
+    score_N = np.where(flags(rows.column(schema.TRUSTED)), np.nan, score_N)
     if not np.isfinite(score_N).any():
         raise ConfigError(
             f"no image of {run.url}/{artefact} has a score to choose by",
