@@ -911,6 +911,11 @@ class JudgeImageConfig(FoldsConfig):
         "Head on frozen features: ridge (least squares on one-hot labels) or logistic.",
         choices=("ridge", "logistic"),
     )
+    ridge_folds: int = knob(
+        10,
+        "Folds of the ridge head: they cost little, and with more of them each head has more to learn from.",
+        ge=2,
+    )
     judge_dims: int = knob(512, "Leading principal directions of the features that the head sees.", ge=2)
     scratch_folds: int = knob(3, "Folds, and networks, of a judge from scratch.", ge=2)
 
@@ -938,22 +943,43 @@ class JudgeNeighborsConfig(JudgeConfig):
     neighbors_temperature: float = knob(0.07, "Softness of the votes, in cosine.", gt=0)
 
 
+def _neighbor_weight() -> Any:
+    return knob(0.5, "Weight of the neighbours' log-probabilities beside the judge's.", ge=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BelieveConfig(StageConfig):
+    """How far the labels are believed from one round to the next."""
+
+    round: int = knob(1, "Round of judging and weighting, from 1.", ge=1, flag="")
+    neighbor_weight: float = _neighbor_weight()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightConfig(StageConfig):
     """How often the labels are judged and weighed."""
 
-    rounds: int = knob(1, "Rounds at most: judge, weigh, judge again on the weighted labels.", ge=1, le=20)
+    rounds: int | None = knob(
+        None,
+        "Rounds at most: judge, then judge again by the labels as far as they are believed. None given: 3 on features,"
+        " 1 of networks from scratch.",
+        ge=1,
+        le=20,
+    )
     judge: str = knob(
         "auto",
         "Image judge: auto (a head on features, or networks from scratch), or model:NAME, a trained model whose"
         " out-of-sample predictions judge one round more.",
     )
     round_tolerance: float = knob(
-        0.005, "Rounds stop when the weights' mean absolute change falls below this.", ge=0
+        0.02,
+        "Rounds stop when a round moves P(label right) by less than this part of the share of wrong labels, in the mean.",
+        ge=0,
     )
 
 
 EVIDENCES = ("image", "judge", "neighbors", "topic", "rank", "text", "mass", "text-judge", "somnet")
+_GROUPS = {"image": ("judge", "neighbors", "topic"), "text": ("mass", "text-judge")}
 _ATTACHED = "attached:"
 
 
@@ -978,9 +1004,7 @@ class DecideConfig(StageConfig):
     model: str = knob(
         "somnet", "Trained model whose score takes part.", flag="score-model", names_artefact=True
     )
-    neighbor_weight: float = knob(
-        0.5, "Weight of the neighbours' log-probabilities beside the judge's.", ge=0
-    )
+    neighbor_weight: float = _neighbor_weight()
     topic_middle: float = knob(
         -4.0,
         "Likeness to the nearest images, in robust deviations, at which an image is half off topic.",
@@ -1010,6 +1034,18 @@ class DecideConfig(StageConfig):
         if not self.name:
             name = "-".join(self.evidence).replace(":", "-").replace("/", "-").replace("\\", "-")
             object.__setattr__(self, "name", name or "default")
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The single evidences that may take part, but for what is attached."""
+        if not self.evidence:
+            return frozenset({"judge", "neighbors", "topic", "rank", "mass", "text-judge", "somnet"})
+        return frozenset(part for name in self.evidence for part in _GROUPS.get(name, (name,)))
+
+    @property
+    def text_round(self) -> int:
+        """The round whose text judge speaks: the first, which no image has told anything, where images have no say."""
+        return 1 if self.wanted.isdisjoint(("judge", "neighbors")) else self.round
 
     @property
     def attached_evidence(self) -> tuple[tuple[str, str], ...]:

@@ -22,6 +22,7 @@ CATEGORY_SIMILARITY: Final = "category_similarity"
 CATEGORY_NEIGHBORS: Final = "category_neighbors"
 TEXT: Final = "text"
 PREDICTIONS: Final = "predictions"  # predictions/<judge>-r<k>
+BELIEFS: Final = "beliefs"  # beliefs/r<k>
 WEIGHTS: Final = "weights"  # weights/r<k>/stage1, weights/r<k>/stage2
 MODELS: Final = "models"  # models/<name>
 ROIS: Final = "rois"  # models/<name>/rois
@@ -58,6 +59,11 @@ def stage1_path(round_: int) -> str:
 def stage2_path(round_: int) -> str:
     """Path of the stage-2 weights of one round (1-based)."""
     return f"{WEIGHTS}/r{round_}/stage2"
+
+
+def beliefs_path(round_: int) -> str:
+    """Path of what the image judges of one round (1-based) make of the labels."""
+    return f"{BELIEFS}/r{round_}"
 
 
 def decisions_path(name: str) -> str:
@@ -226,6 +232,7 @@ SOMNET_SCORE: Final = "somnet_score"
 
 KEEP: Final = "keep"
 CLEAN_SCORE: Final = "clean_score"
+P_RIGHT: Final = "p_right"
 P_RANK: Final = "p_rank"
 P_TEXT: Final = "p_text"
 P_TEXT_JUDGE: Final = "p_text_judge"
@@ -435,6 +442,12 @@ PREDICTIONS_TABLE: Final = Table(
         _null(SIMILARITY, "float64"),  # mean cosine to the nearest images of any label
         Column(IN_SAMPLE, "bool"),
     ),
+    key=(IMAGE_ID,),
+)
+
+BELIEFS_TABLE: Final = Table(
+    BELIEFS,
+    (Column(IMAGE_ID, "string"), Column(P_RIGHT, "float64")),  # of the usable images
     key=(IMAGE_ID,),
 )
 

@@ -1,11 +1,15 @@
 """clean_score = P(label right), one documented combination of all evidence.
 
-    log-odds = L_judge,somnet + L_text,rank          P = P(on topic) * sigmoid(log-odds)
+    log p(category) = log p_judge + b log p_neighbors + a log p_text        of the categories, renormalised
+    log-odds = L + L_rank + L_somnet                 P = P(on topic) * sigmoid(log-odds)
 
-L_judge is the calibrated margin of the image judges (`label_noise.calibrate`); text and rank are a second
-view whose worth is learnt on the first (`evidence.learn_trust`); SOMNet's score looks at the image as the
-judge does, so what it adds to the judge, and takes from it, is learnt on text and rank
-(`evidence.relative_weight`). A part that proves nothing on held-out images adds exactly nothing.
+L is the calibrated margin of the sum (`label_noise.calibrate`): image and text must agree on another category
+to speak against a label. How far the text judge is believed, a, follows from how its margin rises with the
+image view's P(label right): text that tells nothing, or names the query under every image, gets none
+(`evidence.cross_slope`). Rank, and the text's keywords where there is no text judge, are views of their own,
+whose worth is learnt on L (`evidence.learn_trust`). SOMNet's score looks at the image as the judge does, so
+what it adds to the judge, and takes from it, is learnt on text and rank (`evidence.relative_weight`). A part
+that proves nothing on held-out images adds exactly nothing.
 
 Shapes: N usable images, C categories.
 """
@@ -19,7 +23,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from webclean.ops.evidence import Trust, learn_trust, logit, on_topic, relative_weight, sigmoid
+from webclean.ops.evidence import (
+    Trust,
+    cross_slope,
+    learn_trust,
+    logit,
+    on_topic,
+    relative_weight,
+    sigmoid,
+)
 from webclean.ops.heads import blocks, log_margin, log_softmax
 from webclean.ops.label_noise import calibrate
 
@@ -29,6 +41,11 @@ Bools = NDArray[np.bool_]
 
 _UNJUDGED_ODDS = float(np.log(2.0))  # the least that an image without any judge gets, see _without_judge
 _MASS_FLOOR = 0.01  # keeps the log of a text mass finite
+# Shares of the slope's ratio that the text judge is tried with: slopes tell a scale, and text that knows more than the
+# image gets up to twice that where it leaves less doubt (docs/decisions/0020).
+_TEXT_SCALES = (0.5, 0.75, 1.0, 1.5, 2.0)
+_LEAST_TEXT = 0.02  # text that is believed less is left out
+_MARGIN, _ODDS = 8.0, 6.0  # beyond, a margin or log-odds says no more of the slope
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +117,7 @@ def combine(
     topic_N = on_topic(evidence.similarity_N, label_N, topic_middle)
     p_judge_N = _alone(evidence.judge_NC, evidence.judged_N, label_N)
     p_neighbors_N = _alone(evidence.neighbors_NC, evidence.judged_N, label_N)
-    image_NC = _fused(evidence, neighbor_weight)
+    image_NC = image_view(evidence.judge_NC, evidence.neighbors_NC, neighbor_weight)
     rank_N = -evidence.rank_percentile_N
     mass_N = np.log(evidence.text_mass_N + _MASS_FLOOR)
     text_N = unknown if evidence.text_judge_NC is None else log_margin(evidence.text_judge_NC, label_N)
@@ -135,16 +152,26 @@ def combine(
         p_N = sigmoid(prior_odds + trust.log_odds_N)
         return np.where(np.isfinite(x_N), p_N, np.nan)
 
+    view_NC, view_odds_N = main_NC, base_odds_N
+    if main_view == "image" and np.isfinite(text_N).any():
+        p_text_judge_N = alone("text-judge", text_N)
+        weight = 0.0
+        if told["text-judge"]["gain"] > 0:
+            weight, joint_NC, joint_N = _with_text(main_NC, evidence, text_N, label_N, known_N, p_right_N)
+        if weight > 0:
+            view_NC = joint_NC
+            view_odds_N = base_odds_N.copy()
+            view_odds_N[known_N] = logit(joint_N)
+        told["text-judge"]["weight"] = _rounded(weight)
+    p_view_N = sigmoid(view_odds_N)
     side = []
     if np.isfinite(rank_N).any():
         p_rank_N = alone("rank", rank_N)
         side.append(rank_N)
     if main_view == "image" and np.isfinite(mass_N).any():
         p_mass_N = alone("mass", mass_N)
-        side.append(mass_N)
-    if main_view == "image" and np.isfinite(text_N).any():
-        p_text_judge_N = alone("text-judge", text_N)
-        side.append(text_N)
+        if view_NC is main_NC:  # keywords are part of what the text judge reads
+            side.append(mass_N)
     further = {}
     for name, x_N in evidence.further.items():
         if np.isfinite(x_N).any():
@@ -152,25 +179,23 @@ def combine(
             side.append(x_N)
     side_odds_N = np.zeros(num)
     if side:
-        trust = _trusted(side, p_right_N, known_N, fold_N)
+        trust = _trusted(side, p_view_N, known_N, fold_N)
         told["side"] = {"gain": _rounded(trust.gain), "slopes": [_rounded(float(s)) for s in trust.slopes_E]}
         side_odds_N = trust.log_odds_N
-    odds_N = base_odds_N + side_odds_N
+    odds_N = view_odds_N + side_odds_N
     if np.isfinite(evidence.somnet_N).any():
         present_N = np.isfinite(evidence.somnet_N)
+        other_odds_N = view_odds_N - base_odds_N + side_odds_N
         found = relative_weight(
-            evidence.somnet_N, present_N, base_odds_N, sigmoid(prior_odds + side_odds_N), fold_N
+            evidence.somnet_N, present_N, base_odds_N, sigmoid(prior_odds + other_odds_N), fold_N
         )
         told["somnet"] = {"gain": _rounded(found.gain), "weight": _rounded(found.weight)}
         p_somnet_N = np.where(present_N, sigmoid(prior_odds + found.log_odds_N), np.nan)
         beyond_N = found.judge_scale * (base_odds_N - prior_odds) + found.log_odds_N
-        odds_N = np.where(present_N, prior_odds + beyond_N + side_odds_N, odds_N)
+        odds_N = np.where(present_N, prior_odds + beyond_N + other_odds_N, odds_N)
     clean_N = topic_N * sigmoid(odds_N)
 
-    text_NC = None
-    if told.get("text-judge", {"gain": 0.0})["gain"] > 0:
-        text_NC = evidence.text_judge_NC
-    suggested_N, suggested_p_N = _suggest(main_NC, text_NC, evidence.has_text_N, label_N, topic_N - clean_N)
+    suggested_N, suggested_p_N = _suggest(view_NC, label_N, topic_N - clean_N)
     return Score(
         clean_N=clean_N, p_judge_N=p_judge_N, p_neighbors_N=p_neighbors_N,
         p_topic_N=np.where(np.isfinite(evidence.similarity_N), topic_N, np.nan), p_rank_N=p_rank_N,
@@ -181,17 +206,52 @@ def combine(
     )  # fmt: skip
 
 
-def _fused(evidence: Evidence, neighbor_weight: float) -> Floats | None:
-    """Log-probabilities of the image view: judge plus weighted neighbours, renormalised."""
-    if evidence.judge_NC is None:
-        return evidence.neighbors_NC
-    if evidence.neighbors_NC is None or neighbor_weight == 0.0:
-        return evidence.judge_NC
-    fused_NC = np.empty(evidence.judge_NC.shape, dtype=evidence.judge_NC.dtype)
-    for rows in blocks(*evidence.judge_NC.shape):
-        judge_MC = evidence.judge_NC[rows].astype(np.float64)
-        fused_NC[rows] = log_softmax(judge_MC + neighbor_weight * evidence.neighbors_NC[rows])
-    return fused_NC
+def image_view(judge_NC: Floats | None, neighbors_NC: Floats | None, neighbor_weight: float) -> Floats | None:
+    """Log-probabilities of the image judges, (N, C): judge plus weighted neighbours, renormalised; None without both."""
+    if judge_NC is None:
+        return neighbors_NC
+    if neighbors_NC is None or neighbor_weight == 0.0:
+        return judge_NC
+    return _joined(judge_NC, neighbors_NC, neighbor_weight, np.ones(len(judge_NC), dtype=bool))
+
+
+def _joined(one_NC: Floats, other_NC: Floats, weight: float, has_other_N: Bools) -> Floats:
+    """log p + weight log q of the images that have q, renormalised; of the first one's dtype, block by block."""
+    joined_NC = np.empty(one_NC.shape, dtype=one_NC.dtype)
+    for rows in blocks(one_NC.shape[0], one_NC.shape[1]):
+        other_MC = np.where(has_other_N[rows, None], other_NC[rows], 0.0)
+        joined_NC[rows] = log_softmax(one_NC[rows].astype(np.float64) + weight * other_MC)
+    return joined_NC
+
+
+def _with_text(
+    main_NC: Floats, evidence: Evidence, text_N: Floats, label_N: Ints, known_N: Bools, p_right_N: Floats
+) -> tuple[float, Floats, Floats]:
+    """How much the text judge counts beside the image view, the view of both, and the known images' P(right).
+
+    Both views' margins rise with P(label right): the image's own as `calibrate` has it, the text's as the
+    image sees it. Their ratio is the weight at which both speak one language; of its shares that one is
+    taken that leaves least doubt, the mean of P (1 - P).
+    """
+    assert evidence.text_judge_NC is not None
+    both_N = known_N & np.isfinite(text_N)
+    if not both_N.any():
+        return 0.0, main_NC, p_right_N[known_N]
+    margin_M = np.clip(log_margin(_rows(main_NC, known_N), label_N[known_N]), -_MARGIN, _MARGIN)
+    odds_M = np.clip(logit(p_right_N[known_N]), -_ODDS, _ODDS)
+    own = float(np.cov(margin_M, odds_M)[0, 1] / max(float(margin_M.var(ddof=1)), 1e-12))
+    ratio = cross_slope(text_N[both_N], p_right_N[both_N]) / own if own > 0 else 0.0
+    best: tuple[float, Floats, Floats] = (0.0, main_NC, p_right_N[known_N])
+    if ratio < _LEAST_TEXT:
+        return best
+    least = np.inf
+    for scale in _TEXT_SCALES:
+        joint_NC = _joined(main_NC, evidence.text_judge_NC, scale * ratio, evidence.has_text_N)
+        p_M = calibrate(_rows(joint_NC, known_N), label_N[known_N]).p_right_N
+        doubt = float((p_M * (1.0 - p_M)).mean())
+        if doubt < least:
+            least, best = doubt, (scale * ratio, joint_NC, p_M)
+    return best
 
 
 def _rows(log_probability_NC: Floats, known_N: Bools) -> Floats:
@@ -219,15 +279,11 @@ def _without_judge(evidence: Evidence) -> Floats:
     return score_N
 
 
-def _suggest(
-    main_NC: Floats, text_NC: Floats | None, has_text_N: Bools, label_N: Ints, wrong_N: Floats
-) -> tuple[Ints, Floats]:
+def _suggest(view_NC: Floats, label_N: Ints, wrong_N: Floats) -> tuple[Ints, Floats]:
     """The likeliest category other than the label, and its share of P(on topic and label wrong)."""
     suggested_N, share_N = np.empty(len(label_N), dtype=np.int64), np.empty(len(label_N))
-    for rows in blocks(*main_NC.shape):
-        others_MC = np.array(main_NC[rows], dtype=np.float64)
-        if text_NC is not None:
-            others_MC += np.where(has_text_N[rows, None], text_NC[rows], 0.0)
+    for rows in blocks(view_NC.shape[0], view_NC.shape[1]):
+        others_MC = np.array(view_NC[rows], dtype=np.float64)
         at = np.arange(len(others_MC))
         others_MC[at, label_N[rows]] = -np.inf
         share_MC = np.exp(log_softmax(others_MC))

@@ -87,6 +87,19 @@ def learn_trust(
     return Trust(log_odds_N, gain, np.mean(slopes, axis=0))
 
 
+def cross_slope(x_N: Floats, p_right_N: Floats) -> float:
+    """How fast the log-odds of a right label rise with x, as another view's calibrated P(label right) shows; at least 0.
+
+    The fit allows for the other view's own doubts, as in `relative_weight`. 0 where it has nothing to teach,
+    or x is the same everywhere.
+    """
+    means = _teacher_means(p_right_N)
+    spread = float(x_N.std())
+    if means is None or spread <= 0.0:
+        return 0.0
+    return max(0.0, float(_logistic((x_N / spread)[:, None], p_right_N, *means)[1]) / spread)
+
+
 @dataclass(frozen=True)
 class SameView:
     """What a further evidence of the judge's own view comes to.

@@ -24,7 +24,7 @@ Blocks = Callable[[], Iterable[tuple[slice, NDArray[np.floating[Any]]]]]
 EXACT = 2**15  # images up to which all pairs are compared
 _SPARE = 32  # further neighbours fetched, since copies of the image itself do not vote
 _FLOOR = 0.01  # share of the mean vote given to every category, so that none has probability 0
-_TOPIC_NEIGHBORS = 10
+TOPIC_NEIGHBORS = 10
 # Beyond EXACT (docs/decisions/0016): directions kept, images that they are found on, cells of the inverted file per square
 # root of the images, cells that a search looks at, images per cell and rounds of their k-means.
 _DIRECTIONS = 128
@@ -138,7 +138,7 @@ class Ballot:
         count_M1 = voter_MK.sum(axis=1, keepdims=True)
         share_MC += np.maximum(_FLOOR * votes_MK.sum(axis=1, keepdims=True) / np.maximum(count_M1, 1), 1e-300)
         log_p_MC = np.log(share_MC) - np.log(share_MC.sum(axis=1, keepdims=True))
-        first = voter_MK & (np.cumsum(voter_MK, axis=1) <= _TOPIC_NEIGHBORS)
+        first = voter_MK & (np.cumsum(voter_MK, axis=1) <= TOPIC_NEIGHBORS)
         total = first.sum(axis=1)
         mean = np.where(first, cosine_MK, 0.0).sum(axis=1) / np.maximum(total, 1)
         return log_p_MC, np.where(total > 0, mean, np.nan)

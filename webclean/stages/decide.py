@@ -27,7 +27,6 @@ from webclean.stages.trusted import Trusted
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_GROUPS = {"image": ("judge", "neighbors", "topic"), "text": ("mass", "text-judge")}
 _FOLDS = 5
 _FEW = 200  # 90 images of the sample crawl, 27 % of them wrong, were estimated at .00 and .04; 250 at .17
 
@@ -61,7 +60,7 @@ def run(config: DecideConfig, context: Context) -> Counts:
     run_dir = context.run
     categories = Categories(run_dir)
     usable = read_usable(run_dir)
-    wanted = _wanted(config)
+    wanted = config.wanted
     evidence = _gather(config, context, usable, wanted)
     fold_N = usable.folds(_FOLDS, context.seed) if len(usable.label_N) > 1 else np.zeros(1, dtype=np.int64)
     score = combine(
@@ -118,19 +117,13 @@ def refuse_evidence(config: DecideConfig, context: Context) -> None:
         trusted_labels.read(config.trusted, context.run)
 
 
-def _wanted(config: DecideConfig) -> set[str]:
-    if not config.evidence:
-        return {"judge", "neighbors", "topic", "rank", "mass", "text-judge", "somnet"}
-    return {part for name in config.evidence for part in _GROUPS.get(name, (name,))}
-
-
-def _gather(config: DecideConfig, context: Context, usable: Usable, wanted: set[str]) -> Evidence:
+def _gather(config: DecideConfig, context: Context, usable: Usable, wanted: frozenset[str]) -> Evidence:
     """Read what was asked for and is there."""
     run_dir, num = context.run, len(usable.label_N)
     missing = np.full(num, np.nan)
 
-    def judge(name: str, *parts: str) -> Judgement | None:
-        artefact = schema.predictions_path(name, config.round)
+    def judge(name: str, *parts: str, round_: int = config.round) -> Judgement | None:
+        artefact = schema.predictions_path(name, round_)
         if wanted.isdisjoint(parts) or not context.has(artefact):
             return None
         return read_predictions(run_dir, artefact, usable)
@@ -138,7 +131,7 @@ def _gather(config: DecideConfig, context: Context, usable: Usable, wanted: set[
     head, nearest, text_judge = (
         judge(schema.JUDGE_IMAGE, "judge"),
         judge(schema.JUDGE_NEIGHBORS, "neighbors", "topic"),
-        judge(schema.JUDGE_TEXT, "text-judge"),
+        judge(schema.JUDGE_TEXT, "text-judge", round_=config.text_round),
     )
     neighbors = nearest if "neighbors" in wanted else None
     topic = nearest if "topic" in wanted else None

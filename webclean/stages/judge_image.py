@@ -71,20 +71,20 @@ def require_label_free(context: Context, features: str) -> None:
 def _ridge(
     config: JudgeImageConfig, context: Context, usable: Usable, weight_N: NDArray[np.float64]
 ) -> tuple[Iterator[NDArray[np.float64]], NDArray[np.int64]]:
-    """Three passes over the features: spread of their columns, sums by fold, predictions; none holds them."""
+    """Four passes over the features: spread of their columns, their directions, sums by fold, predictions; none holds them."""
     assert config.features is not None
     run, name = context.run, config.features
-    num, dim = len(usable.label_N), features_dim(run, name)
-    fold_N = usable.folds(config.judge_folds, context.seed)
-    columns = Columns(dim)
+    num, num_categories = len(usable.label_N), usable.num_categories
+    fold_N = usable.folds(config.ridge_folds, context.seed)
+    columns = Columns(features_dim(run, name))
     with context.progress(total=2 * num, unit="images", label="image judge, learning") as bar:
         for _, block_MD in feature_blocks(run, name, usable):
             columns.add(block_MD)
             bar.advance(len(block_MD))
-        scaling = columns.scaling()
-        sums = FoldSums(int(fold_N.max()) + 1, dim, usable.num_categories)
-        chosen = sample_rows(num, dim, usable.num_categories)
-        sample_MD = np.empty((len(chosen), dim), dtype=np.float32)
+        scaling = columns.scaling().turned(feature_blocks(run, name, usable), num, config.judge_dims)
+        sums = FoldSums(int(fold_N.max()) + 1, scaling.dim, num_categories)
+        chosen = sample_rows(num, scaling.dim, num_categories)
+        sample_MD = np.empty((len(chosen), scaling.dim), dtype=np.float32)
         same_weight = bool((weight_N == 1.0).all())
         for rows, block_MD in feature_blocks(run, name, usable):
             z_MD = scaling.apply(block_MD)
@@ -93,7 +93,7 @@ def _ridge(
             sample_MD[first:last] = z_MD[chosen[first:last] - rows.start]
             bar.advance(len(block_MD))
     sample = Sample(sample_MD, usable.label_N[chosen], fold_N[chosen], weight_N[chosen])
-    heads = fit_heads(sums, sample, config.judge_strengths, config.judge_dims)
+    heads = fit_heads(sums, sample, config.judge_strengths)
     context.result |= {
         "judge": f"ridge head on features/{name}",
         "strength": heads.strength,

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from webclean import schema
 from webclean.config import JudgeNeighborsConfig
-from webclean.ops.neighbors import Ballot, Index
+from webclean.ops.fold_heads import Columns
+from webclean.ops.neighbors import EXACT, TOPIC_NEIGHBORS, Ballot, Index
 from webclean.stages.base import Context, Counts
 from webclean.stages.judge_image import require_label_free
-from webclean.stages.judged import feature_blocks, features_dim, fit_weights, read_usable
+from webclean.stages.judged import Usable, feature_blocks, features_dim, fit_weights, read_usable
 from webclean.stages.predictions import write_predictions
 
 
 def run(config: JudgeNeighborsConfig, context: Context) -> Counts:
     """Write predictions/neighbors-r<k>: the votes of each image's nearest images, its copies left out.
+
+    Votes are by the cosine of standardised features, in which no common direction drowns the others;
+    likeness to any image is by the cosine of the features as they are, whose common part tells what is off
+    topic (docs/decisions/0020).
 
     Raises:
         ConfigError: the features are not label free.
@@ -25,7 +31,7 @@ def run(config: JudgeNeighborsConfig, context: Context) -> Counts:
     run, name = context.run, config.features
     usable = read_usable(run)
     require_label_free(context, name)
-    num = len(usable.label_N)
+    num, dim = len(usable.label_N), features_dim(run, name)
     few_N = usable.too_few(config.judge_folds)
     ballot = Ballot(
         label_N=usable.label_N,
@@ -35,28 +41,31 @@ def run(config: JudgeNeighborsConfig, context: Context) -> Counts:
         k=config.neighbors,
         temperature=config.neighbors_temperature,
     )
-    similarity_N = np.full(num, np.nan)
+    if num > EXACT:
+        context.note(
+            f"neighbours: {num:,} images are too many to compare all; nearly all of the nearest are found"
+        )
+    similarity_N = _likeness(config, context, usable, ballot)
 
     def parts() -> Iterator[NDArray[np.float64]]:
-        index = Index(lambda: feature_blocks(run, name, usable), num, features_dim(run, name))
-        if not index.is_exact:
-            context.note(
-                f"neighbours: {num:,} images are too many to compare all; nearly all of the nearest are found"
-            )
+        columns = Columns(dim)
+        for _, block_MD in feature_blocks(run, name, usable):
+            columns.add(block_MD)
+        scaling = columns.scaling()
+
+        def standardised() -> Iterator[tuple[slice, NDArray[np.float32]]]:
+            return ((rows, scaling.apply(x_MD)) for rows, x_MD in feature_blocks(run, name, usable))
+
+        index = Index(standardised, num, dim)
         start = 0
         with context.progress(total=num, unit="images", label="neighbours") as bar:
             for size in usable.part_sizes:
                 rows = slice(start, start + size)
                 start = rows.stop
-                log_p_MC, similarity_N[rows] = ballot.count(index, rows)
-                yield log_p_MC
+                yield ballot.count(index, rows)[0]
                 bar.advance(size)
 
-    votes: Iterator[NDArray[np.float64]] | None = parts()
-    if not usable.can_judge:  # likeness tells off-topic images all the same
-        for _ in votes or ():
-            pass
-        votes = None
+    votes = parts() if usable.can_judge else None
     write_predictions(
         run,
         schema.predictions_path(schema.JUDGE_NEIGHBORS, config.round),
@@ -68,3 +77,21 @@ def run(config: JudgeNeighborsConfig, context: Context) -> Counts:
         similarity_N=similarity_N,
     )
     return usable.counts(few_N)
+
+
+def _likeness(
+    config: JudgeNeighborsConfig, context: Context, usable: Usable, ballot: Ballot
+) -> NDArray[np.float64]:
+    """Mean cosine of each image's features to its nearest images', float64 (N,)."""
+    run, name, num = context.run, config.features, len(usable.label_N)
+    similarity_N = np.full(num, np.nan)
+    index = Index(lambda: feature_blocks(run, name, usable), num, features_dim(run, name))
+    few = replace(ballot, k=TOPIC_NEIGHBORS)
+    start = 0
+    with context.progress(total=num, unit="images", label="likeness") as bar:
+        for size in usable.part_sizes:
+            rows = slice(start, start + size)
+            start = rows.stop
+            similarity_N[rows] = few.count(index, rows)[1]
+            bar.advance(size)
+    return similarity_N

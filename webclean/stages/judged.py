@@ -16,7 +16,7 @@ from webclean.io.run_dir import RunDir
 from webclean.ops.folds import grouped_folds
 from webclean.stages.base import Context, Counts
 from webclean.stages.copies import CopyTable
-from webclean.stages.rows import Categories, Follow, count_statuses, floats, is_usable, left_out
+from webclean.stages.rows import Categories, count_statuses, floats, is_usable, left_out
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -104,21 +104,19 @@ def read_usable(run: RunDir) -> Usable:
 
 
 def fit_weights(context: Context, round_: int, usable: Usable) -> NDArray[np.float64]:
-    """Weights of the usable images in this round's training: 1 in the first, stage 2 of the round before.
+    """Weights of the usable images in this round's training: 1 in the first, then P(label right) by the round before.
 
     A weight tells how far to believe a label; the mean over a category is brought to 1, so that a
     category with many doubts does not vanish from the judge's view.
     """
     if round_ <= 1:
         return np.ones(len(usable.label_N))
-    follow = Follow(context.run, schema.stage2_path(round_ - 1), schema.STAGE2_TABLE, (schema.WEIGHT,))
-    pieces = [np.zeros(0)]
-    for part in tables.iter_parts(
-        context.run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, schema.STATUS)
-    ):
-        of_part_N = floats(follow.take(part.column(schema.IMAGE_ID)).column(schema.WEIGHT))
-        pieces.append(of_part_N[is_usable(part)])
-    weight_N = np.concatenate(pieces)
+    artefact = schema.beliefs_path(round_ - 1)
+    pieces = [
+        floats(part.column(schema.P_RIGHT))
+        for part in tables.iter_parts(context.run, artefact, schema.BELIEFS_TABLE, (schema.P_RIGHT,))
+    ]
+    weight_N = np.concatenate([np.zeros(0), *pieces])
     total_C = np.bincount(usable.label_N, weight_N, minlength=usable.num_categories)
     count_C = np.bincount(usable.label_N, minlength=usable.num_categories)
     mean_C = np.divide(total_C, count_C, out=np.ones_like(total_C), where=count_C > 0)

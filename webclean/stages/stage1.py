@@ -57,7 +57,7 @@ def run(config: Stage1Config, ctx: Context) -> Counts:
         ConfigError: an option asks for predictions or features that are not there.
     """
     categories = Categories(ctx.run)
-    judge = schema.predictions_path(schema.JUDGE_TEXT, config.round)
+    judge = schema.predictions_path(schema.JUDGE_TEXT, 1)  # later ones have been told what the images say
     has_judge = ctx.has(judge)
     if config.rank_model == "calibrated" and not has_judge:
         raise ConfigError(
