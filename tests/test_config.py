@@ -180,3 +180,13 @@ def test_names_follow_from_what_they_name():
     assert DecideConfig(evidence=("image", "rank")).name == "image-rank"
     assert TrainConfig().name == TrainConfig().method
     assert JudgeTextConfig.section() == "judge-text"
+
+
+def test_text_is_judged_without_images_where_images_have_no_say():
+    """Later rounds' text judges have been told what the images say."""
+    from webclean.config import DecideConfig
+
+    assert DecideConfig(round=3).text_round == 3
+    assert DecideConfig(round=3, evidence=("image", "text")).text_round == 3
+    assert DecideConfig(round=3, evidence=("rank", "text")).text_round == 1
+    assert DecideConfig(evidence=("text",)).wanted == {"mass", "text-judge"}

@@ -912,7 +912,7 @@ class JudgeImageConfig(FoldsConfig):
         choices=("ridge", "logistic"),
     )
     ridge_folds: int = knob(
-        10,
+        20,
         "Folds of the ridge head: they cost little, and with more of them each head has more to learn from.",
         ge=2,
     )

@@ -13,7 +13,9 @@ from webclean.cli.commands import COMMANDS
 from webclean.stages.chain import CHAIN
 
 # run names the judges in one word
-_TOLD = dict.fromkeys(("judge-text", "judge-image", "judge-model", "judge-neighbors"), "judges") | {
+_TOLD = dict.fromkeys(
+    ("judge-text", "judge-image", "judge-model", "judge-neighbors", "believe"), "judges"
+) | {
     "stage1": "weights",
     "stage2": "weights",
 }

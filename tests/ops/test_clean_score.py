@@ -9,7 +9,7 @@ import pytest
 import reference_judging as reference
 
 from webclean.ops.clean_score import Evidence, Score, combine
-from webclean.ops.evidence import logit, sigmoid
+from webclean.ops.heads import log_softmax
 from webclean.ops.label_noise import calibrate
 
 N, C = 1200, 4
@@ -48,16 +48,19 @@ def test_a_judge_alone_is_its_own_calibration(world):
 
 
 def test_the_formula_literally(world):
-    """log-odds add, and the probability of being on topic multiplies."""
+    """Log-probabilities of image and text add, and the probability of being on topic multiplies."""
     rng = np.random.default_rng(0)
     judge_NC = reference.judged(world, C)
     likeness_N = 0.8 + 0.02 * rng.normal(size=N)
     likeness_N[:5] = 0.1
     text_NC = reference.judged(world, C, seed=7)
     score = scored(world.label_N, evidence(judge_NC=judge_NC, text_judge_NC=text_NC, similarity_N=likeness_N))
-    image_N = calibrate(judge_NC, world.label_N).p_right_N
-    side_N = logit(score.p_text_judge_N) - logit(np.array([image_N.mean()]))
-    np.testing.assert_allclose(score.clean_N, score.p_topic_N * sigmoid(logit(image_N) + side_N), atol=1e-9)
+    weight = score.told["text-judge"]["weight"]
+    assert 0.5 < weight < 4.0
+    joint_N = calibrate(log_softmax(judge_NC + weight * text_NC), world.label_N).p_right_N
+    np.testing.assert_allclose(
+        score.clean_N, score.p_topic_N * joint_N, atol=1e-3
+    )  # the weight is told rounded
     assert (score.clean_N[:5] < 0.01).all()
 
 

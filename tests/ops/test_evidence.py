@@ -8,7 +8,7 @@ import reference_judging as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webclean.ops.evidence import learn_trust, logit, on_topic, relative_weight, sigmoid
+from webclean.ops.evidence import cross_slope, learn_trust, logit, on_topic, relative_weight, sigmoid
 
 FOLDS = 5
 
@@ -209,3 +209,19 @@ def test_too_few_or_too_alike_to_tell():
     for similarity_N in (np.array([0.9, 0.1]), np.full(100, 0.5), np.full(30, np.nan), np.zeros(0)):
         label_N = np.zeros(len(similarity_N), dtype=np.int64)
         assert (on_topic(similarity_N, label_N, -4.0) == 1.0).all()
+
+
+def test_cross_slope_finds_the_slope_of_the_log_odds():
+    """x ~ N(2 right, 1) has log-odds that rise by 2 for each unit of x; in other units by as much less."""
+    rng, right_N, q_N, _ = _crawl(num=20_000)
+    x_N = rng.normal(size=len(q_N)) + 2.0 * right_N
+    assert cross_slope(x_N, q_N) == pytest.approx(2.0, abs=0.25)
+    assert cross_slope(10.0 * x_N + 3.0, q_N) == pytest.approx(cross_slope(x_N, q_N) / 10.0)
+
+
+def test_cross_slope_of_what_tells_nothing_or_misleads_is_next_to_nothing():
+    rng, right_N, q_N, _ = _crawl(num=20_000)
+    assert cross_slope(rng.normal(size=len(q_N)), q_N) < 0.1
+    assert cross_slope(rng.normal(size=len(q_N)) - 2.0 * right_N, q_N) == 0.0
+    assert cross_slope(np.ones(len(q_N)), q_N) == 0.0
+    assert cross_slope(rng.normal(size=50), np.full(50, 0.999)) == 0.0  # nothing is wrong, nothing is taught

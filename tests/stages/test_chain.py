@@ -19,7 +19,7 @@ from webclean.stages.chain import BY_NAME, CHAIN, writer_of
 def test_the_first_round_reads_no_round_before():
     judge = BY_NAME["judge-text"]
     assert not [name for name in judge.inputs(JudgeTextConfig(round=1)) if name.startswith("weights")]
-    assert judge.inputs(JudgeTextConfig(round=3))["weights/r2/stage2"] is True
+    assert judge.inputs(JudgeTextConfig(round=3))["beliefs/r2"] is True
     assert judge.outputs(JudgeTextConfig(round=3)) == ("predictions/text-r3",)
 
 
@@ -65,7 +65,7 @@ def test_commands_that_make_an_artefact():
     assert command_for("images", run) == "webclean ingest SOURCE /data/run"
     assert command_for("weights/r1/stage2", run) == "webclean weight /data/run"
     assert command_for("models/plain", run) == "webclean train /data/run"
-    assert command_for("weights/r2/stage2", run) == "webclean weight /data/run --rounds 2"
+    assert command_for("beliefs/r2", run) == "webclean weight /data/run --rounds 2"
 
 
 def test_every_stage_has_its_settings():

@@ -212,5 +212,5 @@ def test_decisions_follow_their_inputs(tmp_path, done):
     config = DecideConfig()
     assert not made.execute("decide", config).skipped
     assert made.execute("decide", config).skipped
-    made.execute("judge-image", JudgeImageConfig(features="default", judge_folds=3))
+    made.execute("judge-image", JudgeImageConfig(features="default", ridge_folds=3))
     assert not made.execute("decide", config).skipped

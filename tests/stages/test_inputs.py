@@ -26,7 +26,10 @@ class Letters:
     identity = "letters"
 
     def encode(self, texts):
-        rows = np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts])
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        rows = np.array([[text.count(letter) for letter in letters] for text in texts]).reshape(
+            -1, len(letters)
+        )
         return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)).astype(np.float32)
 
     def close(self):
@@ -70,6 +73,7 @@ def plan(manifest, weights):
         yield "judge-text", config.JudgeTextConfig(**shared)
         yield "judge-image", config.JudgeImageConfig(**shared, **features)
         yield "judge-neighbors", config.JudgeNeighborsConfig(**shared, **features)
+        yield "believe", config.BelieveConfig(round=round_)
         if round_ == 1:
             prototype = {"stage1_method": "prototype", "prototype_features": "default"}
             yield "stage1", config.Stage1Config(**prototype)

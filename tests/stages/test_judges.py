@@ -10,10 +10,10 @@ import reference_judging as reference
 from judged_run import JudgedRun
 
 from webclean import schema
-from webclean.config import JudgeImageConfig, JudgeNeighborsConfig, JudgeTextConfig
+from webclean.config import BelieveConfig, JudgeImageConfig, JudgeNeighborsConfig, JudgeTextConfig
 from webclean.errors import ArtifactInvalidError, ConfigError
 from webclean.ops import fold_heads, neighbors, text_heads
-from webclean.stages import judged
+from webclean.stages import judge_neighbors, judged
 from webclean.stages.judged import fit_weights, read_usable
 from webclean.stages.predictions import by_part, read_predictions, write_predictions
 
@@ -51,7 +51,7 @@ def test_copies_share_a_fold(done):
         of = {i: fold[place] for place, i in enumerate(done.usable)}
         assert len({of[i] for i in (0, 4, 8) if of[i] >= 0}) <= 1
         assert len({of[i] for i in (1, 2)}) == 1
-        assert set(fold) - {-1} == {0, 1, 2, 3, 4}
+        assert set(fold) - {-1} == set(range({"image": 20, "text": 5}[judge]))
 
 
 def test_an_image_without_text_gets_no_opinion(done):
@@ -70,6 +70,7 @@ def test_a_large_crawl_is_judged_in_the_same_way(done, tmp_path, monkeypatch):
     monkeypatch.setattr(text_heads, "_PRECISE", 60)
     monkeypatch.setattr(text_heads, "_TRIED", 70)
     monkeypatch.setattr(neighbors, "EXACT", 60)
+    monkeypatch.setattr(judge_neighbors, "EXACT", 60)
     monkeypatch.setattr(neighbors, "_DIRECTIONS", 8)
     monkeypatch.setattr(fold_heads, "_SAMPLE_LOGITS", 100)
     monkeypatch.setattr(fold_heads, "_LEAST_SAMPLE", 40)
@@ -196,11 +197,8 @@ def test_fit_weights_have_mean_one_in_each_category(done, tmp_path):
     assert (fit_weights(made.context, 1, usable) == 1.0).all()
     weight = np.linspace(0, 1, N)
     weight[done.world.label_N == 2] = 0.0
-    rows = [
-        {"image_id": i, "stage1_weight": w, "match_score": 1.0, "weight": w, "no_judge": False}
-        for i, w in zip(made.image_ids, weight, strict=True)
-    ]
-    made.commit(schema.stage2_path(1), schema.STAGE2_TABLE, rows)
+    rows = [{"image_id": made.image_ids[i], "p_right": weight[i]} for i in made.usable]
+    made.commit(schema.beliefs_path(1), schema.BELIEFS_TABLE, rows)
     found = fit_weights(made.context, 2, usable)
     for c in (0, 1, 3):
         assert found[usable.label_N == c].mean() == pytest.approx(1.0)
@@ -209,14 +207,32 @@ def test_fit_weights_have_mean_one_in_each_category(done, tmp_path):
 
 def test_round_two_stands_beside_round_one(done):
     config = JudgeTextConfig(round=2)
-    rows = [
-        {"image_id": i, "stage1_weight": 1.0, "match_score": 1.0, "weight": 1.0, "no_judge": False}
-        for i in done.image_ids
-    ]
-    done.commit(schema.stage2_path(1), schema.STAGE2_TABLE, rows)
+    rows = [{"image_id": done.image_ids[i], "p_right": 1.0} for i in done.usable]
+    done.commit(schema.beliefs_path(1), schema.BELIEFS_TABLE, rows)
     done.execute("judge-text", config)
     again = done.rows(schema.predictions_path("text", 2), schema.PREDICTIONS_TABLE)
     first = done.predictions("text")
     np.testing.assert_allclose(
         again["log_margin"].astype(float), first["log_margin"].astype(float), atol=1e-6
     )
+
+
+def test_beliefs_tell_right_labels_from_wrong_ones(done):
+    """P(label right) of the usable images in their order; what is told of the crawl is their mean."""
+    done.execute("believe", BelieveConfig())
+    rows = done.rows(schema.beliefs_path(1), schema.BELIEFS_TABLE)
+    assert rows["image_id"].tolist() == [done.image_ids[i] for i in done.usable]
+    right_N = ~done.world.wrong_N[done.usable]
+    assert reference.auroc(rows["p_right"].astype(float), right_N) > 0.9
+    record = done.run.read_json(f"{schema.beliefs_path(1)}/run.json")
+    assert record["result"]["judged"] == len(done.usable)
+    assert record["result"]["wrong_share"] == pytest.approx(1 - rows["p_right"].mean(), abs=1e-4)
+    assert record["counts"]["dropped"] == {"bad_file": 3}
+
+
+def test_without_a_judge_of_images_every_label_is_believed(done, tmp_path):
+    made = JudgedRun(tmp_path, done.world)
+    made.execute("believe", BelieveConfig())
+    rows = made.rows(schema.beliefs_path(1), schema.BELIEFS_TABLE)
+    assert (rows["p_right"] == 1.0).all()
+    assert made.run.read_json(f"{schema.beliefs_path(1)}/run.json")["result"]["wrong_share"] is None

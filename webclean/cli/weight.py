@@ -62,7 +62,7 @@ def weight(
     """Weigh every image by rank, text and out-of-sample judges, and decide what to keep.
 
     Stages: features, similarity, text, then in each round judge-text, judge-image,
-    judge-neighbors, stage1, stage2; at last decide. With --judge model:NAME, judge-model instead
+    judge-neighbors, believe, stage1, stage2; at last decide. With --judge model:NAME, judge-model instead
     of judge-image, in the round after the model's own.
     """
     if explain is not None:

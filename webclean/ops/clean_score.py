@@ -185,14 +185,15 @@ def combine(
     odds_N = view_odds_N + side_odds_N
     if np.isfinite(evidence.somnet_N).any():
         present_N = np.isfinite(evidence.somnet_N)
-        other_odds_N = view_odds_N - base_odds_N + side_odds_N
-        found = relative_weight(
-            evidence.somnet_N, present_N, base_odds_N, sigmoid(prior_odds + other_odds_N), fold_N
-        )
+        text_odds_N = np.zeros(num)
+        if view_NC is not main_NC:
+            text_odds_N = np.where(np.isfinite(p_text_judge_N), logit(p_text_judge_N) - prior_odds, 0.0)
+        other_N = sigmoid(prior_odds + text_odds_N + side_odds_N)
+        found = relative_weight(evidence.somnet_N, present_N, base_odds_N, other_N, fold_N)
         told["somnet"] = {"gain": _rounded(found.gain), "weight": _rounded(found.weight)}
         p_somnet_N = np.where(present_N, sigmoid(prior_odds + found.log_odds_N), np.nan)
         beyond_N = found.judge_scale * (base_odds_N - prior_odds) + found.log_odds_N
-        odds_N = np.where(present_N, prior_odds + beyond_N + other_odds_N, odds_N)
+        odds_N = np.where(present_N, prior_odds + beyond_N + odds_N - base_odds_N, odds_N)
     clean_N = topic_N * sigmoid(odds_N)
 
     suggested_N, suggested_p_N = _suggest(view_NC, label_N, topic_N - clean_N)

@@ -44,6 +44,9 @@ KNOWS = (
     0.12  # P(given label above another) - 1/2 of a judge that is listened to, and 3 standard errors at least
 )
 CERTAINTY = 1e-3  # no margin alone makes us surer than this
+# Spread, in units of margin, over which the steps of the monotone fit are smoothed: where it is flat, a rank's small say
+# would else turn the order of margins far apart.
+SMOOTH = 1.0
 TILT = 0.05  # log-odds per unit of margin that keep the order where the monotone fit is flat
 _CHUNK_VALUES = 2**22
 _INJECTED_VALUES = 2**25  # injected margins looked at: a histogram of so many does not change with more
@@ -218,6 +221,7 @@ def _smallest_share(bound: float, rank: float, num: int) -> float:
 
 def _log_odds(observed_B: Floats, injected_B: Floats, share: float) -> Floats:
     """Log-odds of a right label in each bin, from a monotone estimate of f0/f."""
+    from scipy.ndimage import gaussian_filter1d
     from sklearn.isotonic import IsotonicRegression
 
     both_B = observed_B + injected_B
@@ -227,5 +231,6 @@ def _log_odds(observed_B: Floats, injected_B: Floats, share: float) -> Floats:
     fit.fit(centers[used], injected_B[used] / both_B[used], sample_weight=both_B[used])
     part_B = fit.predict(centers)
     p_wrong_B = np.clip(share * part_B / (1.0 - part_B), CERTAINTY, 1.0 - CERTAINTY)
-    result: Floats = np.log1p(-p_wrong_B) - np.log(p_wrong_B)
-    return result
+    log_odds_B = np.log1p(-p_wrong_B) - np.log(p_wrong_B)
+    width = 2 * MARGIN_LIMIT / NUM_BINS
+    return np.asarray(gaussian_filter1d(log_odds_B, SMOOTH / width, mode="nearest"))
