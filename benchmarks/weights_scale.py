@@ -41,28 +41,31 @@ def configs() -> dict[str, Any]:
     }
 
 
-def run_stage(folder: str, name: str) -> None:
+def run_stage(folder: str, name: str, workers: int) -> None:
     """Execute one stage in this process; its seconds and result on stdout."""
-    from webclean.engines.local import InlineEngine
+    from webclean.engines.local import InlineEngine, LocalEngine
     from webclean.io.run_dir import RunDir
     from webclean.stages.base import Context, execute
     from webclean.stages.chain import BY_NAME
 
     forget_peak(os.getpid())
-    context = Context(RunDir(folder), InlineEngine(), note=lambda text: print(text, file=sys.stderr))
+    engine = LocalEngine(workers) if workers else InlineEngine()
+    context = Context(RunDir(folder), engine, note=lambda text: print(text, file=sys.stderr))
     before = time.process_time()
     found = execute(BY_NAME[name], configs()[name], context, force=True)
     spent = time.process_time() - before
+    if isinstance(engine, LocalEngine):
+        engine.close()
     print(json.dumps({"seconds": found.seconds, "cpu": spent, "result": found.result}))
 
 
-def measure(folder: Path, name: str) -> tuple[dict[str, Any], Resident]:
+def measure(folder: Path, name: str, workers: int) -> tuple[dict[str, Any], Resident]:
     """Execute one stage in a process of its own, watched.
 
     Raises:
         SystemExit: it failed.
     """
-    command = [sys.executable, __file__, "--work", str(folder), "--one", name]
+    command = [sys.executable, __file__, "--work", str(folder), "--one", name, "--workers", str(workers)]
     held = Resident()
     with (folder / "said.json").open("w+") as said:
         process = subprocess.Popen(command, stdout=said)
@@ -93,12 +96,15 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=1280)
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
     parser.add_argument("--drawn-predictions", action="store_true")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that count n-grams; not in CPU and peak"
+    )
     parser.add_argument("--out", type=Path, help="file to which the table is added")
     parser.add_argument("--machine", default=f"{os.cpu_count()} cores")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        run_stage(str(options.work), options.one)
+        run_stage(str(options.work), options.one, options.workers)
         return
     drawn = options.drawn_predictions
     stages = [name for name in options.stages if not (drawn and name.startswith("judge"))]
@@ -117,7 +123,7 @@ def main() -> None:
         elif {"judge-image", "judge-neighbors"} & set(stages):
             crawl.features()
         for name in stages:
-            told, held = measure(folder, name)
+            told, held = measure(folder, name, options.workers)
             print(told["result"], file=sys.stderr)
             lines.append(
                 f"| {rows:,} | {options.categories:,} | {name} | {told['seconds']:.1f} | {told['cpu']:.1f} | {cell(held)} |"

@@ -26,6 +26,7 @@ def _world(num, categories, seed=0):
 @pytest.mark.parametrize("columns", [2, 128])
 def test_they_are_the_heads_of_cross_fit(monkeypatch, columns):
     monkeypatch.setattr(text_heads, "_COLUMNS", columns)  # categories solved at once
+    monkeypatch.setattr(text_heads, "_STEPS", 100)
     w, x = _world(120, 5)
     fold_N = np.arange(120) % 4
     weight_N = np.random.default_rng(0).random(120)
@@ -51,18 +52,28 @@ def test_a_row_that_was_not_learnt_from_is_judged_by_the_head_of_its_fold():
     np.testing.assert_allclose(found, heads.log_softmax(fit.scale * logits), atol=1e-2)
 
 
-def test_coarse_heads_order_images_as_precise_ones_do(monkeypatch):
+def test_eight_steps_order_images_as_precise_heads_do(monkeypatch):
     w, x = _world(400, 4)
     fold_N = np.arange(400) // 4 % 5
-    precise = fit_sparse(x, w.label_N, fold_N, np.ones(400), 5, 4, STRENGTHS)
-    monkeypatch.setattr(text_heads, "_PRECISE", 400)
     coarse = fit_sparse(x.astype(np.float32), w.label_N, fold_N, np.ones(400), 5, 4, STRENGTHS)
-    assert coarse.beta_FDC.dtype == np.float32
+    monkeypatch.setattr(text_heads, "_STEPS", 100)
+    precise = fit_sparse(x, w.label_N, fold_N, np.ones(400), 5, 4, STRENGTHS)
+    assert (coarse.beta_FDC.dtype, precise.beta_FDC.dtype) == (np.float32, np.float64)
     wrong = [
         reference.auroc(heads.log_margin(fit.log_probability(x, fold_N), w.label_N), ~w.wrong_N)
         for fit in (precise, coarse)
     ]
     assert wrong[1] == pytest.approx(wrong[0], abs=0.01)
+
+
+def test_a_column_of_one_row_tells_nothing_of_the_others():
+    w, x = _world(40, 2)
+    fold_N = np.arange(40) % 2
+    alone = sparse.csr_matrix((np.ones(1), ([7], [5])), x.shape)  # column 5 is of row 7 only
+    fit = fit_sparse(x + alone, w.label_N, fold_N, np.ones(40), 2, 2, STRENGTHS)
+    assert 5 not in fit.column_D
+    same = fit_sparse(x, w.label_N, fold_N, np.ones(40), 2, 2, STRENGTHS)
+    np.testing.assert_array_equal(fit.log_probability(x + alone, fold_N), same.log_probability(x, fold_N))
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(5, 60), st.integers(0, 99))

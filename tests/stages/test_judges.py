@@ -65,9 +65,8 @@ def test_an_image_without_text_gets_no_opinion(done):
 
 
 def test_a_large_crawl_is_judged_in_the_same_way(done, tmp_path, monkeypatch):
-    """Sizes beyond which texts are chosen, heads coarse and neighbours sought in cells, lowered below this crawl's."""
+    """Sizes beyond which texts are chosen and neighbours sought in cells, lowered below this crawl's."""
     monkeypatch.setattr(text_heads, "LEARNT", 90)
-    monkeypatch.setattr(text_heads, "_PRECISE", 60)
     monkeypatch.setattr(text_heads, "_TRIED", 70)
     monkeypatch.setattr(neighbors, "EXACT", 60)
     monkeypatch.setattr(judge_neighbors, "EXACT", 60)

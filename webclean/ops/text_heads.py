@@ -1,9 +1,10 @@
 """Cross-fitted ridge heads on sparse rows, learnt from at most some ten thousands of them.
 
 A text's n-grams say much the same in sixty thousand texts as in ten million; what a head has learnt is applied to as many as there
-are, block by block. Below those numbers every text takes part, and the heads are those of `heads.cross_fit` with `heads.ridge`.
+are, block by block. Heads are those of `heads.cross_fit` with `heads.ridge`, but for the last digits: after some steps of conjugate
+gradients what is left to learn is the noise of the labels.
 
-Shapes: N rows to learn from, M rows to judge, D columns, C categories, F folds.
+Shapes: N rows to learn from, K rows of them, M rows to judge, D columns, C categories, F folds.
 """
 
 from __future__ import annotations
@@ -18,16 +19,10 @@ from numpy.typing import NDArray
 from webclean.ops.heads import Floats, Ints, Solved, best_scale, log_softmax, solve_ridge
 
 LEARNT: Final = 2**16  # texts that heads are learnt from
-_PRECISE: Final = 2**18  # texts times categories up to which heads are solved to the last digits
-_COARSE_STEPS: Final = 15  # of conjugate gradients beyond: they stop where the noise of the labels begins
-_TRIED: Final = 2**15  # texts that the strength is chosen on
+_STEPS: Final = 8  # of conjugate gradients
+_TRIED: Final = 2**13  # texts that the strength is chosen on
 _COLUMNS: Final = 128  # categories solved at once: memory does not grow with their number
 _SCALED_VALUES: Final = 2**23  # outputs that the scale is fitted on
-
-
-def precision(num: int, num_categories: int) -> type[np.floating[Any]]:
-    """The dtype of rows to learn from: float64 where heads are solved precisely, float32 where many are learnt from."""
-    return np.float64 if num * num_categories <= _PRECISE else np.float32
 
 
 def learnt_rows(label_N: Ints, among_N: NDArray[np.bool_], size: int | None = None) -> tuple[Ints, Floats]:
@@ -98,7 +93,7 @@ def fit_sparse(
     """Heads of all folds.
 
     Args:
-        x: (N, columns) CSR of the rows to learn from, of the dtype of `precision`.
+        x: (N, columns) CSR of the rows to learn from, of norm about 1; the heads are of their dtype.
         label_N: int64 labels.
         fold_N: int64 folds, 0..F-1; rows to be judged may lie in folds that have none here.
         weight_N: float64 >= 0.
@@ -114,37 +109,33 @@ def fit_sparse(
     num = x.shape[0]
     if num_folds < 2 or label_N.shape != (num,) or fold_N.shape != (num,):
         raise ValueError(f"need rows, labels and folds of one length and two folds; got {num_folds} folds")
-    steps = None if num * num_categories <= _PRECISE else _COARSE_STEPS
-    # Among many texts, what stands in one only tells nothing of the others.
-    column_D = np.flatnonzero(np.bincount(x.indices, minlength=x.shape[1]) >= (1 if steps is None else 2))
+    # What stands in one text only tells nothing of the others.
+    column_D = np.flatnonzero(np.bincount(x.indices, minlength=x.shape[1]) >= 2)
     x = x[:, column_D]
 
-    def solve(train_N: NDArray[np.bool_], strength: float) -> list[Solved]:
-        found = []
-        row_K = np.flatnonzero(train_N)
+    def solve(row_K: Ints, strength: float) -> list[Solved]:
         x_train, label_K, weight_K = x[row_K], label_N[row_K], weight_N[row_K]
-        for start in range(0, num_categories, _COLUMNS):
-            codes = range(start, min(num_categories, start + _COLUMNS))
-            found.append(solve_ridge(x_train, label_K, weight_K, codes, strength, steps))
-        return found
+        starts = range(0, num_categories, _COLUMNS)
+        some = [range(start, min(num_categories, start + _COLUMNS)) for start in starts]
+        return [solve_ridge(x_train, label_K, weight_K, codes, strength, _STEPS) for codes in some]
 
     strength = strengths[0]
     if len(strengths) > 1:
         tried_N = np.zeros(num, dtype=bool)
         tried_N[np.arange(min(num, _TRIED)) * num // min(num, _TRIED)] = True
         held_N = tried_N & (fold_N == (1 % num_folds))
-        inner_N = tried_N & ~held_N & ((fold_N != 0) | (num_folds == 2))
+        inner_K = np.flatnonzero(tried_N & ~held_N & ((fold_N != 0) | (num_folds == 2)))
         x_held = x[np.flatnonzero(held_N)]
         losses = []
         for candidate in strengths:
-            logits = np.hstack([x_held @ one.beta_DK + one.prior_K for one in solve(inner_N, candidate)])
+            logits = np.hstack([x_held @ one.beta_DK + one.prior_K for one in solve(inner_K, candidate)])
             losses.append(best_scale(logits.astype(np.float64), label_N[held_N], weight_N[held_N])[1])
         strength = strengths[int(np.argmin(losses))]
     beta_FDC = empty((num_folds, len(column_D), num_categories), x.dtype)
     prior_FC = np.zeros((num_folds, num_categories))
     for fold in range(num_folds):
         start = 0
-        for one in solve(fold_N != fold, strength):
+        for one in solve(np.flatnonzero(fold_N != fold), strength):
             stop = start + one.beta_DK.shape[1]
             beta_FDC[fold, :, start:stop], prior_FC[fold, start:stop] = one.beta_DK, one.prior_K
             start = stop

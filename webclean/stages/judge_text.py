@@ -14,7 +14,7 @@ from webclean import schema
 from webclean.config import JudgeTextConfig
 from webclean.io import tables
 from webclean.ops.text_features import Rarity, count_ngrams
-from webclean.ops.text_heads import SparseHeads, fit_sparse, learnt_rows, precision
+from webclean.ops.text_heads import SparseHeads, fit_sparse, learnt_rows
 from webclean.stages.base import Context, Counts
 from webclean.stages.judged import Usable, fit_weights, read_usable
 from webclean.stages.predictions import in_scratch, write_predictions
@@ -49,13 +49,13 @@ def run(config: JudgeTextConfig, context: Context) -> Counts:
         context.result["judge"] = f"none: {reason}"
         return counts
     fold_N = usable.folds(config.judge_folds, context.seed)
-    heads, rarity, dtype = _learn(config, context, usable, silent_N, fold_N)
+    heads, rarity = _learn(config, context, usable, silent_N, fold_N)
 
     def parts() -> Iterator[NDArray[np.float64]]:
         start = 0
         with context.progress(total=len(silent_N), unit="images", label="text judge") as bar:
             fields = ([text.words, text.places] for text in _texts(context))
-            for counts in _counted(context, fields, dtype, len(silent_N)):
+            for counts in _counted(context, fields, len(silent_N)):
                 rows = slice(start, start + counts.shape[0])
                 start = rows.stop
                 yield heads.log_probability(rarity.weigh(counts), fold_N[rows])
@@ -78,12 +78,11 @@ def _learn(
     usable: Usable,
     silent_N: NDArray[np.bool_],
     fold_N: NDArray[np.int64],
-) -> tuple[SparseHeads, Rarity, type[np.floating[Any]]]:
-    """Heads of all folds, the rarity of n-grams that they go by, and the precision of both."""
+) -> tuple[SparseHeads, Rarity]:
+    """Heads of all folds, and the rarity of n-grams that they go by."""
     from scipy import sparse
 
     row_M, times_M = learnt_rows(usable.label_N, ~silent_N)
-    dtype = precision(len(row_M), usable.num_categories)
 
     def chosen() -> Iterator[list[list[str]]]:
         start = 0
@@ -94,7 +93,7 @@ def _learn(
             if some:
                 yield [[text.words[i] for i in some], [text.places[i] for i in some]]
 
-    counts = sparse.vstack(list(_counted(context, chosen(), dtype, len(row_M))), format="csr")
+    counts = sparse.vstack(list(_counted(context, chosen(), len(row_M))), format="csr")
     rarity = Rarity.of(counts, len(row_M) * len(silent_N) / max(1, int((~silent_N).sum())))
     num_folds = int(fold_N.max()) + 1
     with context.progress(total=num_folds, unit="folds", label="text judge, learning") as bar:
@@ -109,14 +108,12 @@ def _learn(
             lambda shape, kind: in_scratch(context.run, shape, kind),
             bar.advance,
         )
-    return heads, rarity, dtype
+    return heads, rarity
 
 
-def _counted(
-    context: Context, fields: Iterable[list[list[str]]], dtype: type[np.floating[Any]], num: int
-) -> Iterator[Any]:
+def _counted(context: Context, fields: Iterable[list[list[str]]], num: int) -> Iterator[Any]:
     """N-grams of each part's texts, by the workers where there are so many texts that starting them pays."""
-    count = partial(count_ngrams, dtype=dtype)
+    count = partial(count_ngrams, dtype=np.float32)
     return context.engine.map(count, fields) if num > _SHARED else map(count, fields)
 
 
