@@ -41,9 +41,10 @@ Bools = NDArray[np.bool_]
 
 _UNJUDGED_ODDS = float(np.log(2.0))  # the least that an image without any judge gets, see _without_judge
 _MASS_FLOOR = 0.01  # keeps the log of a text mass finite
-# Shares of the slope's ratio that the text judge is tried with: slopes tell a scale, and text that knows more than the
-# image gets up to twice that where it leaves less doubt (docs/decisions/0020).
+# Multiples of the slopes' ratio that the text judge is tried with: slopes tell a scale, and text that knows more than the
+# image gets up to twice that where it leaves no more doubt (docs/decisions/0020).
 _TEXT_SCALES = (0.5, 0.75, 1.0, 1.5, 2.0)
+_ALIKE = 1.03  # doubts that differ by less are alike
 _LEAST_TEXT = 0.02  # text that is believed less is left out
 _MARGIN, _ODDS = 8.0, 6.0  # beyond, a margin or log-odds says no more of the slope
 
@@ -231,10 +232,12 @@ def _with_text(
     """How much the text judge counts beside the image view, the view of both, and the known images' P(right).
 
     Both views' margins rise with P(label right): the image's own as `calibrate` has it, the text's as the
-    image sees it. Their ratio is the weight at which both speak one language; of its shares that one is
-    taken that leaves least doubt, the mean of P (1 - P).
+    image sees it. Their ratio is the weight at which both speak one language; of its multiples those are
+    alike that leave next to least doubt, the mean of P (1 - P), and of these the largest is taken: what the
+    image itself is unsure of makes text look weaker than it is.
     """
-    assert evidence.text_judge_NC is not None
+    text_NC = evidence.text_judge_NC
+    assert text_NC is not None
     both_N = known_N & np.isfinite(text_N)
     if not both_N.any():
         return 0.0, main_NC, p_right_N[known_N]
@@ -242,17 +245,22 @@ def _with_text(
     odds_M = np.clip(logit(p_right_N[known_N]), -_ODDS, _ODDS)
     own = float(np.cov(margin_M, odds_M)[0, 1] / max(float(margin_M.var(ddof=1)), 1e-12))
     ratio = cross_slope(text_N[both_N], p_right_N[both_N]) / own if own > 0 else 0.0
-    best: tuple[float, Floats, Floats] = (0.0, main_NC, p_right_N[known_N])
     if ratio < _LEAST_TEXT:
-        return best
-    least = np.inf
+        return 0.0, main_NC, p_right_N[known_N]
+
+    def joined(weight: float) -> tuple[Floats, Floats]:
+        joint_NC = _joined(main_NC, text_NC, weight, evidence.has_text_N)
+        return joint_NC, calibrate(_rows(joint_NC, known_N), label_N[known_N]).p_right_N
+
+    doubts = []
     for scale in _TEXT_SCALES:
-        joint_NC = _joined(main_NC, evidence.text_judge_NC, scale * ratio, evidence.has_text_N)
-        p_M = calibrate(_rows(joint_NC, known_N), label_N[known_N]).p_right_N
-        doubt = float((p_M * (1.0 - p_M)).mean())
-        if doubt < least:
-            least, best = doubt, (scale * ratio, joint_NC, p_M)
-    return best
+        p_M = joined(scale * ratio)[1]
+        doubts.append(float((p_M * (1.0 - p_M)).mean()))
+    alike = [
+        scale for scale, doubt in zip(_TEXT_SCALES, doubts, strict=True) if doubt <= _ALIKE * min(doubts)
+    ]
+    weight = max(alike) * ratio
+    return weight, *joined(weight)
 
 
 def _rows(log_probability_NC: Floats, known_N: Bools) -> Floats:
