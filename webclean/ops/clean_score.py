@@ -6,8 +6,8 @@
 L is the calibrated margin of the sum (`label_noise.calibrate`): image and text must agree on another category
 to speak against a label. How far the text judge is believed, a, follows from how its margin rises with the
 image view's P(label right): text that tells nothing, or names the query under every image, gets none
-(`evidence.cross_slope`). Rank, and the text's keywords where there is no text judge, are views of their own,
-whose worth is learnt on L (`evidence.learn_trust`). SOMNet's score looks at the image as the judge does, so
+(`evidence.cross_slope`). Where it would talk wrong labels right it is not joined so: like rank, and the text's
+keywords, it is then a view of its own, whose worth is learnt on L (`evidence.learn_trust`). SOMNet's score looks at the image as the judge does, so
 what it adds to the judge, and takes from it, is learnt on text and rank (`evidence.relative_weight`). A part
 that proves nothing on held-out images adds exactly nothing.
 
@@ -45,6 +45,7 @@ _MASS_FLOOR = 0.01  # keeps the log of a text mass finite
 # image gets up to twice that where it leaves no more doubt (docs/decisions/0020).
 _TEXT_SCALES = (0.5, 0.75, 1.0, 1.5, 2.0)
 _ALIKE = 1.03  # doubts that differ by less are alike
+_KEPT_WRONG = 0.9  # least part of the wrong labels found by images that must be left beside text
 _LEAST_TEXT = 0.02  # text that is believed less is left out
 _MARGIN, _ODDS = 8.0, 6.0  # beyond, a margin or log-odds says no more of the slope
 
@@ -173,6 +174,8 @@ def combine(
         p_mass_N = alone("mass", mass_N)
         if view_NC is main_NC:  # keywords are part of what the text judge reads
             side.append(mass_N)
+    if main_view == "image" and view_NC is main_NC and np.isfinite(text_N).any():
+        side.append(text_N)
     further = {}
     for name, x_N in evidence.further.items():
         if np.isfinite(x_N).any():
@@ -234,7 +237,8 @@ def _with_text(
     Both views' margins rise with P(label right): the image's own as `calibrate` has it, the text's as the
     image sees it. Their ratio is the weight at which both speak one language; of its multiples those are
     alike that leave next to least doubt, the mean of P (1 - P), and of these the largest is taken: what the
-    image itself is unsure of makes text look weaker than it is.
+    image itself is unsure of makes text look weaker than it is. Text that names the query under wrong images
+    would talk wrong labels right: a weight at which fewer are found wrong than by images alone is none.
     """
     text_NC = evidence.text_judge_NC
     assert text_NC is not None
@@ -252,14 +256,15 @@ def _with_text(
         joint_NC = _joined(main_NC, text_NC, weight, evidence.has_text_N)
         return joint_NC, calibrate(_rows(joint_NC, known_N), label_N[known_N]).p_right_N
 
-    doubts = []
+    wrong = float((1.0 - p_right_N[known_N]).mean())
+    doubts = {}
     for scale in _TEXT_SCALES:
         p_M = joined(scale * ratio)[1]
-        doubts.append(float((p_M * (1.0 - p_M)).mean()))
-    alike = [
-        scale for scale, doubt in zip(_TEXT_SCALES, doubts, strict=True) if doubt <= _ALIKE * min(doubts)
-    ]
-    weight = max(alike) * ratio
+        if (1.0 - p_M).mean() >= _KEPT_WRONG * wrong:
+            doubts[scale] = float((p_M * (1.0 - p_M)).mean())
+    if not doubts:
+        return 0.0, main_NC, p_right_N[known_N]
+    weight = ratio * max(scale for scale, doubt in doubts.items() if doubt <= _ALIKE * min(doubts.values()))
     return weight, *joined(weight)
 
 
