@@ -27,7 +27,9 @@ class Letters:
 
     def encode(self, texts):
         letters = "abcdefghijklmnopqrstuvwxyz"
-        rows = np.array([[text.count(letter) for letter in letters] for text in texts]).reshape(-1, len(letters))
+        rows = np.array([[text.count(letter) for letter in letters] for text in texts]).reshape(
+            -1, len(letters)
+        )
         return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)).astype(np.float32)
 
     def close(self):
