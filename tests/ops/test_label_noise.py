@@ -192,3 +192,67 @@ def test_nan_is_refused():
         calibrate(np.array([[np.nan, 0.0], [0.0, 0.0]]), np.array([0, 1]))
     with pytest.raises(ValueError, match="two categories"):
         margins_under_every_label(np.zeros((2, 1)))
+
+
+def _mistaken_by_likeness(num, categories, share, likeness, seed=0):
+    """A judge's log-probabilities, labels of which a share is wrong as likeness has it, and which are wrong."""
+    rng = np.random.default_rng(seed)
+    true_N = rng.integers(categories, size=num)
+    logits_NC = rng.normal(size=(num, categories)) * 2.5
+    logits_NC[np.arange(num), true_N] += 9.0
+    log_p_NC = log_softmax(logits_NC)
+    wrong_N = rng.random(num) < share
+    near_NC = np.maximum(log_p_NC - log_p_NC.max(axis=1, keepdims=True), -label_noise.FARTHEST)
+    gumbel_NC = likeness * near_NC + rng.gumbel(size=(num, categories))
+    gumbel_NC[np.arange(num), true_N] = -np.inf
+    return log_p_NC, np.where(wrong_N, gumbel_NC.argmax(axis=1), true_N), wrong_N
+
+
+@pytest.mark.parametrize("likeness", [0.0, 0.2, 0.4])
+def test_the_likeness_of_mistaken_labels_is_found(likeness):
+    log_p_NC, label_N, wrong_N = _mistaken_by_likeness(8000, 8, 0.4, likeness)
+    found = calibrate(log_p_NC, label_N)
+    assert found.likeness == pytest.approx(likeness, abs=0.12)
+    assert found.wrong_share == pytest.approx(wrong_N.mean(), abs=0.05)
+
+
+def test_the_likeness_is_where_a_literal_likelihood_is_highest():
+    log_p_NC, label_N, _ = _mistaken_by_likeness(300, 4, 0.5, 0.6)
+    confusion_CC = np.random.default_rng(1).random((4, 4)) + 0.2
+    first_N = log_p_NC.argmax(axis=1)
+    doubted_N = first_N != label_N
+
+    def log_likelihood(b: float) -> float:
+        total = 0.0
+        for log_p, first, label in zip(
+            log_p_NC[doubted_N], first_N[doubted_N], label_N[doubted_N], strict=True
+        ):
+            near = [max(v - max(log_p), -label_noise.FARTHEST) for v in log_p]
+            weights = [
+                0.0 if c == first else confusion_CC[first, c] * float(np.exp(b * near[c])) for c in range(4)
+            ]
+            total += float(np.log(weights[label] / sum(weights)))
+        return total
+
+    found = label_noise._likeness(log_p_NC, label_N, doubted_N, first_N, confusion_CC)
+    grid = np.linspace(0, 2, 401)
+    assert found == pytest.approx(grid[np.argmax([log_likelihood(b) for b in grid])], abs=0.005)
+
+
+def test_likeness_needs_doubted_images_and_three_categories():
+    log_p_NC, label_N, _ = _mistaken_by_likeness(200, 4, 0.0, 0.0)
+    nobody_N = np.zeros(200, dtype=bool)
+    first_N = log_p_NC.argmax(axis=1)
+    assert label_noise._likeness(log_p_NC, label_N, nobody_N, first_N, np.ones((4, 4))) == 0.0
+    two_NC = log_softmax(log_p_NC[:, :2])
+    first_N = two_NC.argmax(axis=1)
+    assert label_noise._likeness(two_NC, 1 - first_N, ~nobody_N, first_N, np.ones((2, 2))) == 0.0
+
+
+@given(st.integers(0, 10**6), st.floats(0.005, 0.9))
+@settings(max_examples=25, deadline=None)
+def test_the_shift_keeps_the_order_and_reaches_the_share(seed, share):
+    p_N = np.random.default_rng(seed).uniform(0.01, 0.99, size=50)
+    shifted_N = label_noise._shifted(p_N, share)
+    assert (1 - shifted_N).mean() == pytest.approx(share, abs=1e-4)
+    np.testing.assert_array_equal(np.argsort(shifted_N, kind="stable"), np.argsort(p_N, kind="stable"))

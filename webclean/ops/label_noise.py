@@ -10,7 +10,10 @@ wrong labels; the observed ones mix f0 with that of the right labels,
 so k <= F/F0 for every left tail, and where right labels hardly come, F/F0 reaches it. Then
 P(wrong | margin) = k f0(margin) / f(margin), made monotone. The injected labels follow the crawl's own
 confusions, which are learnt in a few rounds: a label that is wrong as siblings are has a margin quite
-unlike that of a label out of the blue. Nothing assumes a shape of the margins of a judge that tells
+unlike that of a label out of the blue. Where people gave the labels, a wrong one also looks like its image: how
+far wrong labels follow the judge's own probabilities beyond the confusions of their category, the likeness b in
+q(label | image) ~ confusion(category, label) p(label | image)^b, is fitted on the images whose label is not the
+judge's first choice, and k is taken from labels injected so. Nothing assumes a shape of the margins of a judge that tells
 labels apart: a crawl without wrong labels gets k near 0 and stays whole, where a two-component mixture
 would cut it in half. A judge that tells little gives right labels low margins too, and then f/f0 says
 nothing of k: what two normal densities as far apart as f1 and f0 would put there is taken off, and a judge
@@ -47,19 +50,26 @@ CERTAINTY = 1e-3  # no margin alone makes us surer than this
 # Spread, in units of margin, over which the steps of the monotone fit are smoothed: where it is flat, a rank's small say
 # would else turn the order of margins far apart.
 SMOOTH = 1.0
+FARTHEST = 10.0  # log-probabilities farther below the best are alike when wrong labels are compared with them
+LIKEST = 2.0  # bound of the likeness b
 TILT = 0.05  # log-odds per unit of margin that keep the order where the monotone fit is flat
 _CHUNK_VALUES = 2**22
 _INJECTED_VALUES = 2**25  # injected margins looked at: a histogram of so many does not change with more
+_COMPARED_VALUES = 2**22  # probabilities of doubted images from which the likeness is learnt
 _NEVER_SEEN = 1e-6  # a category without a single doubtful image may be mistaken for any other
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """p_right_N: float64 (N,) in (0, 1); wrong_share: k in [0, 1]; confusion_CC: true x label, rows sum 1."""
+    """p_right_N: float64 (N,) in (0, 1); wrong_share: k in [0, 1]; confusion_CC: true x label, rows sum 1.
+
+    likeness: b >= 0, how far wrong labels follow the judge's probabilities beyond the confusions.
+    """
 
     p_right_N: Floats
     wrong_share: float
     confusion_CC: Floats
+    likeness: float
 
 
 def margins_under_every_label(log_probability_NC: Floats) -> Floats:
@@ -114,7 +124,67 @@ def calibrate(log_probability_NC: Floats, label_N: Ints) -> Calibration:
         log_odds_B = _log_odds(observed_B, injected_B, share)
         p_right_N = 1.0 / (1.0 + np.exp(-(np.interp(margin_N, _centers(), log_odds_B) + TILT * margin_N)))
         confusion_CC = _confusion(p_right_N, margin_N, suggested_N, label_N, num_categories)
-    return Calibration(p_right_N, share, confusion_CC)
+    likeness = 0.0
+    if knows:
+        likeness = _likeness(log_probability_NC, label_N, margin_N < 0, suggested_N, confusion_CC)
+        share = _share(observed_B, injected.histogram(p_right_N, confusion_CC, likeness), num)
+        p_right_N = _shifted(p_right_N, share)
+    return Calibration(p_right_N, share, confusion_CC, likeness)
+
+
+def _likeness(
+    log_probability_NC: Floats,
+    label_N: Ints,
+    doubted_N: NDArray[np.bool_],
+    first_N: Ints,
+    confusion_CC: Floats,
+) -> float:
+    """The b in [0, LIKEST] under which the labels of doubted images are likeliest, a conditional logit.
+
+    Args:
+        doubted_N: bool, where the label is not the judge's first choice.
+        first_N: int64, the judge's first choice there.
+    """
+    from scipy.optimize import brentq
+
+    num_categories = log_probability_NC.shape[1]
+    rows_M = np.flatnonzero(doubted_N)
+    if not len(rows_M) or num_categories < 3:
+        return 0.0  # with two categories a mistaken label is the other one, whatever it looks like
+    rows_M = rows_M[:: -(-len(rows_M) * num_categories // _COMPARED_VALUES)]
+    log_p_MC = np.asarray(log_probability_NC[rows_M], dtype=np.float64)
+    near_MC = np.maximum(log_p_MC - log_p_MC.max(axis=1, keepdims=True), -FARTHEST)
+    at = np.arange(len(rows_M))
+    base_MC = np.log(np.maximum(confusion_CC[first_N[rows_M]], 1e-300))
+    base_MC[at, first_N[rows_M]] = -np.inf
+    own = float(near_MC[at, label_N[rows_M]].sum())
+
+    def slope(likeness: float) -> float:
+        """Of the log-likelihood, which is concave: nearness of the labels beyond that of those drawn with b."""
+        drawn_MC = _softmax(base_MC + likeness * near_MC)
+        return own - float((drawn_MC * near_MC).sum())
+
+    if slope(0.0) <= 0.0:
+        return 0.0
+    if slope(LIKEST) >= 0.0:
+        return LIKEST
+    return float(brentq(slope, 0.0, LIKEST, xtol=1e-4))
+
+
+def _softmax(log_NC: Floats) -> Floats:
+    power_NC = np.exp(log_NC - log_NC.max(axis=1, keepdims=True))
+    return np.asarray(power_NC / power_NC.sum(axis=1, keepdims=True))
+
+
+def _shifted(p_right_N: Floats, share: float) -> Floats:
+    """The same odds times one factor, so that P(wrong) has the mean `share`; the order stays."""
+    from scipy.optimize import brentq
+    from scipy.special import expit, logit
+
+    odds_N = logit(p_right_N)
+    wanted = float(np.clip(share, CERTAINTY, 1.0 - CERTAINTY))
+    shift = float(brentq(lambda by: float(expit(-odds_N - by).mean()) - wanted, -60.0, 60.0, xtol=1e-6))
+    return np.asarray(expit(odds_N + shift))
 
 
 def _knows(log_probability_NC: Floats, label_N: Ints) -> bool:
@@ -168,19 +238,26 @@ class _Injected:
     def __init__(self, log_probability_NC: Floats, label_N: Ints) -> None:
         num, num_categories = log_probability_NC.shape
         step = -(-num * num_categories // _INJECTED_VALUES)
+        self._log_probability_MC = log_probability_NC[::step]
         self._chosen = slice(0, num, step)
         self._label_M = label_N[self._chosen]
         self._bin_MC = np.empty((len(self._label_M), num_categories), dtype=np.uint16)
         for rows in _chunks(len(self._label_M), num_categories):
-            log_p = log_probability_NC[rows.start * step : rows.stop * step : step]
-            self._bin_MC[rows] = _bins(margins_under_every_label(np.asarray(log_p, dtype=np.float64)))
+            log_p = np.asarray(self._log_probability_MC[rows], dtype=np.float64)
+            self._bin_MC[rows] = _bins(margins_under_every_label(log_p))
 
-    def histogram(self, p_right_N: Floats, confusion_CC: Floats) -> Floats:
-        """f0, sums to 1."""
+    def histogram(self, p_right_N: Floats, confusion_CC: Floats, likeness: float = 0.0) -> Floats:
+        """f0, sums to 1, of labels drawn in proportion to confusion times p^likeness."""
         p_right_M = p_right_N[self._chosen]
         histogram_B = np.zeros(NUM_BINS)
         for rows in _chunks(*self._bin_MC.shape):
-            weights = p_right_M[rows, None] * confusion_CC[self._label_M[rows]]
+            weights = confusion_CC[self._label_M[rows]]
+            if likeness > 0:
+                log_p = np.asarray(self._log_probability_MC[rows], dtype=np.float64)
+                near = np.maximum(log_p - log_p.max(axis=1, keepdims=True), -FARTHEST)
+                with np.errstate(divide="ignore"):  # an image keeps no label of its own: log 0
+                    weights = _softmax(np.log(weights) + likeness * near)
+            weights = p_right_M[rows, None] * weights
             histogram_B += np.bincount(
                 self._bin_MC[rows].ravel(), weights=weights.ravel(), minlength=NUM_BINS
             )
