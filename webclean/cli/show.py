@@ -43,6 +43,7 @@ def outcomes(found: Sequence[Outcome], run: str, settings: Settings) -> None:
             [
                 {
                     "stage": o.stage,
+                    "round": o.round,
                     "skipped": o.skipped,
                     "total": o.counts.total,
                     "forwarded": o.counts.forwarded,
@@ -56,7 +57,7 @@ def outcomes(found: Sequence[Outcome], run: str, settings: Settings) -> None:
         return
     rows = [
         (
-            o.stage,
+            o.stage if (o.round or 1) == 1 else f"{o.stage}, round {o.round}",
             o.counts.total,
             o.counts.forwarded,
             ", ".join(f"{n:,} {reason}" for reason, n in sorted(o.counts.dropped.items()) if n) or "-",

@@ -123,13 +123,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one stage: skipped or run, its counts, and what it wants told."""
+    """What became of one stage: skipped or run, its counts, what it wants told, and of which round of judging it was."""
 
     stage: str
     skipped: bool
     counts: Counts
     result: dict[str, Any]
     seconds: float
+    round: int | None = None
 
 
 def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool = False) -> Outcome:
@@ -153,6 +154,7 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
     inputs = _input_digests(stage, config, context, force)
     source = _source(module, config)
     seed = context.seed if stage.draws else None
+    round_ = getattr(config, "round", None)
     fingerprint = _fingerprint(stage, config, seed, inputs, source.digest)
     outputs = stage.outputs(config)
 
@@ -162,7 +164,7 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
         assert record is not None
         for artefact in outputs:
             run.remove(f"{artefact}/{PENDING}")  # left where the commit was killed in its last step
-        return Outcome(stage.name, True, Counts(**record["counts"]), record["result"], 0.0)
+        return Outcome(stage.name, True, Counts(**record["counts"]), record["result"], 0.0, round_)
 
     write_log = context.log or partial(log.append, run)
     context.force = force
@@ -202,7 +204,7 @@ def execute(stage: Stage, config: StageConfig, context: Context, *, force: bool 
     for artefact in outputs:
         run.remove(f"{artefact}/{PENDING}")
     write_log(f"{stage.name}: done in {seconds:.1f} s, {counts}")
-    return Outcome(stage.name, False, counts, context.result, seconds)
+    return Outcome(stage.name, False, counts, context.result, seconds, round_)
 
 
 def committed(run: RunDir, artefact: str) -> dict[str, Any] | None:

@@ -73,7 +73,7 @@ def ingest(
 
 
 def weight(settings: Builder, context: Context, *, force: bool = False, decide: bool = True) -> list[Outcome]:
-    """Run features, similarity and text, the rounds of judging and weighting, and decide.
+    """Run features, similarity and text, the rounds of judging, and on the last of them the two stages' weights and decide.
 
     Rounds stop where the images' judges find no wrong label to learn from, or when a round changes little beside
     the share of wrong labels (`round_tolerance`). With `judge = model:NAME` there is one round: the one after the
@@ -106,9 +106,11 @@ def weight(settings: Builder, context: Context, *, force: bool = False, decide: 
     step("text", settings.build(TextConfig))
     last = first
     rounds = general.rounds or (1 if model is not None or feature_set is None else _ROUNDS)
+    step(
+        "judge-text", settings.build(JudgeTextConfig, round=first)
+    )  # stage 1 and beliefs need none of a later one
     for round_ in range(first, first + rounds):
         last = round_
-        step("judge-text", settings.build(JudgeTextConfig, round=round_))
         if model is not None:
             step("judge-model", settings.build(JudgeModelConfig, round=round_, model=model))
         else:
@@ -116,11 +118,13 @@ def weight(settings: Builder, context: Context, *, force: bool = False, decide: 
         if feature_set is not None:
             step("judge-neighbors", settings.build(JudgeNeighborsConfig, round=round_, features=feature_set))
         believed = step("believe", settings.build(BelieveConfig, round=round_)).result
-        step("stage1", settings.build(Stage1Config, round=round_))
-        step("stage2", settings.build(Stage2Config, round=round_))
         if rounds > 1 and (reason := _enough(context, round_, believed, general.round_tolerance)) is not None:
             context.note(f"{round_} of {rounds} rounds: {reason}")
             break
+    if last > first:
+        step("judge-text", settings.build(JudgeTextConfig, round=last))
+    step("stage1", settings.build(Stage1Config, round=last))
+    step("stage2", settings.build(Stage2Config, round=last))
     if decide:
         step("decide", settings.build(DecideConfig, round=last))
     return outcomes
@@ -185,25 +189,28 @@ def belief_change(context: Context, round_: int) -> float:
 
 
 def last_round(context: Context, *, force: bool = False) -> int:
-    """The last round whose weights are fresh; with `force`, the last that has been made.
+    """The round that was last decided on, or else the last one, whose weights are fresh; with `force`, fresh or not.
 
     Raises:
         ArtifactMissingError: there are no weights.
         ArtifactStaleError: the weights of every round are older than what they were made from.
     """
-    made = 0
-    while committed(context.run, schema.stage2_path(made + 1)) is not None:
-        made += 1
-    if made == 0:
+    names = context.run.folders(schema.WEIGHTS)
+    rounds = sorted((int(name[1:]) for name in names if name[1:].isdecimal()), reverse=True)
+    made = [round_ for round_ in rounds if committed(context.run, schema.stage2_path(round_)) is not None]
+    if not made:
         raise ArtifactMissingError(
             f"{context.run.url} has no weights",
             context="train reads the last round's weights",
             hint=f"run `webclean weight {context.run.url}` first",
         )
-    for round_ in range(made, 0, -1):
+    decided = committed(context.run, schema.decisions_path("default"))
+    if decided is not None and (wanted := int(decided["config"]["round"])) in made:
+        made.insert(0, wanted)  # a later round may stand from a `weight` that was asked for more of them
+    for round_ in made:
         if force or staleness(context.run, schema.stage2_path(round_)) is None:
             return round_
-    require(context.run, schema.stage2_path(1), reader="train")
+    require(context.run, schema.stage2_path(made[0]), reader="train")
     raise AssertionError("a stale artefact is refused")
 
 
