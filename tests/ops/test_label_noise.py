@@ -210,7 +210,7 @@ def _mistaken_by_likeness(num, categories, share, likeness, seed=0):
 
 @pytest.mark.parametrize("likeness", [0.0, 0.2, 0.4])
 def test_the_likeness_of_mistaken_labels_is_found(likeness):
-    log_p_NC, label_N, wrong_N = _mistaken_by_likeness(8000, 8, 0.4, likeness)
+    log_p_NC, label_N, wrong_N = _mistaken_by_likeness(8000, 8, 0.3, likeness)
     found = calibrate(log_p_NC, label_N)
     assert found.likeness == pytest.approx(likeness, abs=0.12)
     assert found.wrong_share == pytest.approx(wrong_N.mean(), abs=0.05)
