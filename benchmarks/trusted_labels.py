@@ -44,7 +44,7 @@ def scored(run: RunDir, truth: Path, decisions: str) -> tuple[Floats, Bools]:
     pairs = [
         (
             score[schema.CLEAN_SCORE],
-            one["true_category"] == image[schema.CATEGORY] and one["kind"] != "off-topic",
+            one["true_category"] == image[schema.CATEGORY] and one.get("kind") != "off-topic",
         )
         for image, score in zip(images, scores, strict=True)
         if image[schema.STATUS] == schema.STATUS_OK
