@@ -9,7 +9,7 @@ import pytest
 from two_stage_run import TinyRun, image
 
 from webclean import schema
-from webclean.errors import ConfigError
+from webclean.errors import ArtifactInvalidError, ConfigError
 
 MATCH = np.array([[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1.0]])
 
@@ -118,6 +118,54 @@ def test_keywords_come_from_the_category_texts(tmp_path: Path) -> None:
     _, found = run.stage2(match_by="keywords", stage2_minimum_mean=0.0)
     assert 0.3 < found["match_score"][0] < 1
     assert found["match_score"][1:3].tolist() == [1, 0]
+
+
+def _doubtful(folder: Path) -> TinyRun:
+    """300 images of two categories: a judge too unsure of itself, a third of the labels wrong and known to be."""
+    rng = np.random.default_rng(5)
+    num = 300
+    p_N = np.where(rng.random(num) < 0.5, 0.9, 0.1)  # of ape
+    shown_N = np.where(rng.random(num) < p_N, 0, 1)
+    wrong_N = rng.random(num) < 0.3
+    names = ["ape", "bear"]
+    run = TinyRun(
+        folder, [image(i, category=names[c]) for i, c in enumerate(shown_N ^ wrong_N)], part_rows=64
+    )
+    unsure_N = p_N**0.5 / (p_N**0.5 + (1 - p_N) ** 0.5)  # as at T = 2
+    run.predictions("image", [[p, 1 - p] for p in unsure_N])
+    run.beliefs([0.0 if wrong else 1.0 for wrong in wrong_N])
+    run.stage1()
+    return run
+
+
+def test_the_temperature_is_the_one_at_which_believed_labels_are_foretold_best(tmp_path: Path) -> None:
+    run = _doubtful(tmp_path / "auto")
+    _, found = run.stage2(match_by="label", stage2_minimum_mean=0.0, match_minimum=0.0)
+    temperature = run.ctx.result["temperature"]
+    assert temperature == pytest.approx(0.5, rel=0.2)
+    sharp = 1 / (1 + (0.75 / 0.25) ** (-1 / temperature))  # the judge's two answers are .75 and .25
+    np.testing.assert_allclose(np.unique(found["match_score"].round(5)), [1 - sharp, sharp], atol=1e-5)
+
+    run = _doubtful(tmp_path / "given")
+    _, given = run.stage2(match_by="label", stage2_minimum_mean=0.0, match_temperature=1.0)
+    assert run.ctx.result["temperature"] == 1
+    np.testing.assert_allclose(np.unique(given["match_score"].round(5)), [0.25, 0.75], atol=1e-5)
+
+
+def test_a_few_images_say_nothing_of_a_temperature(tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    run.predictions("image", [[0.9, 0.1, 0]] * 6)
+    run.stage1()
+    run.stage2()
+    assert run.ctx.result["temperature"] == 1
+
+
+def test_beliefs_of_other_images_are_refused(tmp_path: Path) -> None:
+    run = _doubtful(tmp_path)
+    run.images[70] = run.images[70] | {"image_id": "f" * 33}
+    run.beliefs([1.0] * 300)
+    with pytest.raises(ArtifactInvalidError, match=r"beliefs/r1/part-00001.parquet does not hold the usable"):
+        run.stage2()
 
 
 def test_in_sample_predictions_are_refused(tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ CHAIN = (
             "category_similarity",
             "weights/r{round}/stage1",
             "predictions/image-r{round}?",
+            "beliefs/r{round}",
         ),
         ("weights/r{round}/stage2",),
     ),

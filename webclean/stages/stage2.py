@@ -18,6 +18,7 @@ from webclean.config import Stage2Config
 from webclean.errors import ConfigError
 from webclean.io import tables
 from webclean.ops import match_scores, stage_weights
+from webclean.stages import match_temperature
 from webclean.stages.base import Context, Counts, committed
 from webclean.stages.predictions import dense
 from webclean.stages.rows import (
@@ -55,7 +56,8 @@ def run(config: Stage2Config, ctx: Context) -> Counts:
     has_judge = ctx.has(judge)
     if not has_judge:
         ctx.note("no image judge: stage 2 leaves the weights of stage 1 as they are")
-    rows, counts = _read(config, ctx, categories, judge if has_judge else None)
+    temperature = _temperature(config, ctx, categories, judge) if has_judge else None
+    rows, counts = _read(config, ctx, categories, judge if has_judge else None, temperature)
     judged_N = ~np.isnan(rows.score_N)
 
     known_N = rows.score_N
@@ -85,6 +87,7 @@ def run(config: Stage2Config, ctx: Context) -> Counts:
     effective_C = stage_weights.effective_samples(drawn_N, rows.category_N, categories.num)
     ctx.result = {
         "judged": int(np.count_nonzero(judged_N)),
+        "temperature": temperature,
         "mean_match": round(float(np.nanmean(raw_N)), 4) if rows.usable_N.any() else None,
         "mean_match_by_category": categories.by_name(raw_mean_C),
         "categories_lifted": int(np.count_nonzero(raw_mean_C < config.stage2_minimum_mean)),
@@ -93,11 +96,24 @@ def run(config: Stage2Config, ctx: Context) -> Counts:
     return counts
 
 
+def _temperature(config: Stage2Config, ctx: Context, categories: Categories, judge: str) -> float | None:
+    """Of the judge's probabilities; None for a score that does not use one."""
+    if config.match_score != "expected":
+        return None
+    if isinstance(config.match_temperature, str):
+        return match_temperature.fitted(ctx, categories, judge, config.round)
+    return config.match_temperature
+
+
 def _read(
-    config: Stage2Config, ctx: Context, categories: Categories, judge: str | None
+    config: Stage2Config,
+    ctx: Context,
+    categories: Categories,
+    judge: str | None,
+    temperature: float | None,
 ) -> tuple[_Rows, Counts]:
     run = ctx.run
-    score = _Score(config, ctx, categories) if judge is not None else None
+    score = _Score(config, ctx, categories, temperature) if judge is not None else None
     stage1 = Follow(
         run, schema.stage1_path(config.round), schema.STAGE1_TABLE, (schema.WEIGHT, schema.SAMPLING)
     )
@@ -132,8 +148,11 @@ def _read(
 class _Score:
     """The chosen score of one part of predictions."""
 
-    def __init__(self, config: Stage2Config, ctx: Context, categories: Categories) -> None:
+    def __init__(
+        self, config: Stage2Config, ctx: Context, categories: Categories, temperature: float | None
+    ) -> None:
         self._config, self._num = config, categories.num
+        self._temperature = 1.0 if temperature is None else temperature
         if config.match_score == "kl":
             self._relation_CC = _relation(ctx, categories.num)
         elif config.match_by == "keywords":
@@ -155,7 +174,7 @@ class _Score:
                 padded(judged.column(schema.TOP_PROBABILITIES), config.match_top, 0.0, np.float64),
                 label_N,
                 self._matrix,
-                temperature=config.match_temperature,
+                temperature=self._temperature,
                 minimum=config.match_minimum,
             )
         else:
