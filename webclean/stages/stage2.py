@@ -18,7 +18,7 @@ from webclean.config import Stage2Config
 from webclean.errors import ConfigError
 from webclean.io import tables
 from webclean.ops import match_scores, stage_weights
-from webclean.stages import match_temperature
+from webclean.stages import match_temperature, memorised
 from webclean.stages.base import Context, Counts, committed
 from webclean.stages.predictions import dense
 from webclean.stages.rows import (
@@ -57,12 +57,21 @@ def run(config: Stage2Config, ctx: Context) -> Counts:
     if not has_judge:
         ctx.note("no image judge: stage 2 leaves the weights of stage 1 as they are")
     temperature = _temperature(config, ctx, categories, judge) if has_judge else None
-    rows, counts = _read(config, ctx, categories, judge if has_judge else None, temperature)
+    score = _Score(config, ctx, categories, temperature) if has_judge else None
+    inside = None
+    if has_judge and ctx.has(schema.inside_path(schema.JUDGE_IMAGE, config.round)):
+        inside = memorised.Inside(ctx, config.round)
+    rows, counts = _read(config, ctx, categories, judge, score, inside)
     judged_N = ~np.isnan(rows.score_N)
 
     known_N = rows.score_N
     if config.match_score == "kl":
         known_N = stage_weights.share_of_class_max(known_N, rows.category_N, categories.num)
+    memory = None
+    if inside is not None and score is not None:
+        memory = inside.compare(ctx, score.of, rows.category_N, rows.score_N, known_N)
+        if memory is not None:
+            memorised.warn(ctx, memory, config.round)
     median_C = stage_weights.class_median(known_N, rows.category_N, categories.num)
     unjudged_C = np.where(np.isnan(median_C), 1.0, median_C)
     score_N = np.where(judged_N, known_N, unjudged_C[rows.category_N])
@@ -88,6 +97,7 @@ def run(config: Stage2Config, ctx: Context) -> Counts:
     ctx.result = {
         "judged": int(np.count_nonzero(judged_N)),
         "temperature": temperature,
+        "memorisation": memory,
         "mean_match": round(float(np.nanmean(raw_N)), 4) if rows.usable_N.any() else None,
         "mean_match_by_category": categories.by_name(raw_mean_C),
         "categories_lifted": int(np.count_nonzero(raw_mean_C < config.stage2_minimum_mean)),
@@ -109,16 +119,16 @@ def _read(
     config: Stage2Config,
     ctx: Context,
     categories: Categories,
-    judge: str | None,
-    temperature: float | None,
+    judge: str,
+    score: _Score | None,
+    inside: memorised.Inside | None,
 ) -> tuple[_Rows, Counts]:
     run = ctx.run
-    score = _Score(config, ctx, categories, temperature) if judge is not None else None
     stage1 = Follow(
         run, schema.stage1_path(config.round), schema.STAGE1_TABLE, (schema.WEIGHT, schema.SAMPLING)
     )
     predictions = None
-    if judge is not None:
+    if score is not None:
         wanted = (
             schema.FOLD, schema.TOP_CATEGORIES, schema.TOP_PROBABILITIES, schema.LABEL_PROBABILITY,
             schema.IN_SAMPLE,
@@ -128,10 +138,13 @@ def _read(
     def of_part(part: Any, usable_N: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
         image_id = part.column(schema.IMAGE_ID)
         category_N = categories.encode(part.column(schema.CATEGORY))
+        if inside is not None:
+            inside.meet(image_id)
         weights = stage1.take(image_id)
         score_N = np.full(part.num_rows, np.nan)
         if predictions is not None and score is not None:
             judged = predictions.take(image_id.filter(usable_N))
+            refuse_in_sample(judged)
             score_N[usable_N] = score.of(judged, category_N[usable_N])
         return {
             "category_N": category_N,
@@ -166,7 +179,6 @@ class _Score:
 
     def of(self, judged: Any, label_N: NDArray[np.int64]) -> NDArray[np.float64]:
         """float64 (N,), NaN where the judge had nothing to go by."""
-        refuse_in_sample(judged)
         config = self._config
         if config.match_score == "expected":
             score_N = match_scores.expected_match(
