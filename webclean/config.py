@@ -558,8 +558,9 @@ class Stage2Config(StageConfig):
     match_by: str = knob(
         "relation",
         "What makes two categories match: their thresholded relation (WordNet and text), the keywords of their own"
-        " texts, or nothing (label: only the label itself counts).",
-        choices=("relation", "keywords", "label"),
+        " texts, or nothing (label: only the label itself counts). imagetext asks a CLIP model (--clip) instead of the"
+        " judge: image against the categories' texts.",
+        choices=("relation", "keywords", "label", "imagetext"),
     )
     match_top: int = knob(5, "Predicted categories that count, the best first.", ge=1)
     match_keywords: int = knob(20, "Keywords kept of each category's text.", ge=1)
@@ -575,6 +576,7 @@ class Stage2Config(StageConfig):
     kl_temperature: float = knob(0.1, "Temperature of that softmax.", gt=0)
     kl_epsilon: float = knob(1.0, "Added to the divergence; the best score is epsilon to the -gamma.", gt=0)
     kl_gamma: float = knob(1.0, "How steeply the score falls with the divergence.", gt=0)
+    clip_features: str | None = knob(None, "Feature set of imagetext.", flag="", names_artefact=True)
     stage2_minimum_mean: float = knob(
         0.05,
         "Smallest mean match score of a category, so that no category vanishes from training.",
@@ -980,6 +982,11 @@ class WeightConfig(StageConfig):
         "auto",
         "Image judge: auto (a head on features, or networks from scratch), or model:NAME, a trained model whose"
         " out-of-sample predictions judge one round more.",
+    )
+    clip: str | None = knob(
+        None,
+        "CLIP model for --match-by imagetext: a folder of sentence-transformers, or a name on the hub; none given: the"
+        " network of --backbone st/NAME.",
     )
     round_tolerance: float = knob(
         0.02,

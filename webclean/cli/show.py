@@ -136,7 +136,7 @@ def weights(found: Sequence[Outcome]) -> None:
         console.print_text(f"... and {len(rows) - _MANY} more categories, in run.json of weights")
     temperature, memory = told["stage2"]["temperature"], told["stage2"]["memorisation"]
     if temperature is not None:
-        console.print_text(f"The judge's probabilities were taken at temperature {temperature:g}.")
+        console.print_text(f"Probabilities were taken at temperature {temperature:g}.")
     if memory is not None:
         console.print_text(
             f"Mean match score of {memory['images']:,} images: {memory['inside']:.2f} by a judge that was trained on them,"

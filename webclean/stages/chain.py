@@ -144,6 +144,7 @@ CHAIN = (
             "weights/r{round}/stage1",
             "predictions/image-r{round}?",
             "inside/image-r{round}?",
+            "features/{clip_features}",
             "beliefs/r{round}",
         ),
         ("weights/r{round}/stage2",),
