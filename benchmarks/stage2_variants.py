@@ -2,11 +2,11 @@
 
     python benchmarks/stage2_variants.py RUN:TRUTH ...
 
-RUN has been weighted. For each variant: AUROC and average precision for wrong labels of s and of stage 1 x s, the
-number of effective samples (Kish) that the product leaves, per category on average, and the share of the
-product's weight that lies on wrong and on right labels. The temperatures at which the judge foretells the crawl's own labels
-best: all counted alike (plain), by stage 1, by the round's beliefs (`--match-temperature auto`), and only those that the
-truth calls right.
+RUN has been weighted, in as many rounds as --round says. For each variant: AUROC and average precision for wrong
+labels of s and of stage 1 x s, the number of effective samples (Kish) that the product leaves, per category on average, the
+share of the product's weight that lies on wrong labels, and the mean s of right ones. The temperatures are those at which
+the judge foretells the crawl's own labels best: all counted alike (plain), by stage 1, by the round's beliefs
+(`--match-temperature auto`), and only those that the truth calls right.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ def stage2(shown: str) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.slow
 def test_scores_are_the_models_own_probabilities_of_the_label(
     clip: Path, ingested: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,7 +62,9 @@ def test_scores_are_the_models_own_probabilities_of_the_label(
     pictures = [Image.open(row["uri"].removeprefix("file://")) for row in images]
     image_ND = model.encode(pictures, normalize_embeddings=True)  # type: ignore[arg-type]
     text_CD = model.encode([f"a photo of {name}" for name in NAMES], normalize_embeddings=True)
-    scale = float(next(one for one in model.modules() if hasattr(one, "logit_scale")).logit_scale.detach().exp())
+    scale = float(
+        next(one for one in model.modules() if hasattr(one, "logit_scale")).logit_scale.detach().exp()
+    )
     power_NC = np.exp(scale * image_ND.astype(float) @ text_CD.astype(float).T)
     p_NC = power_NC / power_NC.sum(axis=1, keepdims=True)
     label_N = np.array([NAMES.index(row["category"]) for row in images])
