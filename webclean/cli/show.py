@@ -128,7 +128,7 @@ def weights(found: Sequence[Outcome]) -> None:
         for name, worth in sorted(second.items(), key=lambda item: item[1])
     ]
     console.print_table(
-        "Weights: how many unweighted images those of a category are worth",
+        "Images of weight 1 that the weights are worth",
         ("category", "stage 1", "mean match score", "stage 1 x 2"),
         rows[:_MANY],
     )
