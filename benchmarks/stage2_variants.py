@@ -2,10 +2,11 @@
 
     python benchmarks/stage2_variants.py RUN:TRUTH ...
 
-RUN has been weighted. For each variant: AUROC and average precision for wrong labels of s and of stage 1 x s, the
-number of effective samples (Kish) that the product leaves, per category on average, and the share of the
-product's weight that lies on wrong labels. `T fitted` sharpens or softens the judge's probabilities with the temperature
-that best predicts the crawl's own, noisy labels out of sample.
+RUN has been weighted, in as many rounds as --round says. For each variant: AUROC and average precision for wrong
+labels of s and of stage 1 x s, the number of effective samples (Kish) that the product leaves, per category on average, the
+share of the product's weight that lies on wrong labels, and the mean s of right ones. The temperatures are those at which
+the judge foretells the crawl's own labels best: all counted alike (plain), by stage 1, by the round's beliefs
+(`--match-temperature auto`), and only those that the truth calls right.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from webclean.io import tables
 from webclean.io.run_dir import RunDir
 from webclean.ops import match_scores, stage_weights
 from webclean.ops.metrics import auroc, average_precision
+from webclean.ops.temperature import fitted_temperature, likelihood_terms
 from webclean.stages.judged import read_usable
 from webclean.stages.predictions import read_predictions
 
@@ -51,17 +53,18 @@ def class_texts(run: RunDir, num: int) -> list[str]:
     return texts
 
 
-def fitted_temperature(p_NC: Floats, label_N: Ints) -> float:
-    """T at which softmax(log p / T) gives the labels the highest likelihood, on a grid of 2 %."""
-    log_p_NC = np.log(np.maximum(p_NC, 1e-12))
+def temperatures(p_NC: Floats, label_N: Ints, weights: dict[str, Floats]) -> dict[str, float]:
+    """T of highest likelihood of the labels, counted in each of several ways."""
+    every_NC = np.broadcast_to(np.arange(p_NC.shape[1]), p_NC.shape)
+    own_N = p_NC[np.arange(len(p_NC)), label_N]
+    terms = likelihood_terms(every_NC, p_NC, label_N, own_N, p_NC.shape[1])
+    return {name: fitted_temperature(terms, weight_N) for name, weight_N in weights.items()}
 
-    def loss(temperature: float) -> float:
-        scaled_NC = log_p_NC / temperature
-        top_N = scaled_NC.max(axis=1)
-        total_N = top_N + np.log(np.exp(scaled_NC - top_N[:, None]).sum(axis=1))
-        return float((total_N - scaled_NC[np.arange(len(label_N)), label_N]).mean())
 
-    return min(np.exp(np.arange(-2.0, 2.0, 0.02)).tolist(), key=loss)
+def believed(run: RunDir, round_: int) -> Floats:
+    """P(label right) of the usable images."""
+    parts = tables.iter_parts(run, schema.beliefs_path(round_), schema.BELIEFS_TABLE, (schema.P_RIGHT,))
+    return np.concatenate([np.asarray(part.column(schema.P_RIGHT).to_numpy()) for part in parts])
 
 
 def main() -> None:
@@ -70,7 +73,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", metavar="RUN:TRUTH")
-    for given in parser.parse_args().runs:
+    parser.add_argument("--round", type=int, default=1)
+    asked = parser.parse_args()
+    for given in asked.runs:
         folder, truth = given.split(":")
         run = RunDir(folder)
         known = {
@@ -78,12 +83,14 @@ def main() -> None:
         }
         usable = read_usable(run)
         label_N, num = usable.label_N, usable.num_categories
-        judged = read_predictions(run, schema.predictions_path(schema.JUDGE_IMAGE, 1), usable)
+        judged = read_predictions(run, schema.predictions_path(schema.JUDGE_IMAGE, asked.round), usable)
         p_NC = np.exp(judged.log_probability_NC)
         images = tables.read(
             run, schema.IMAGES, schema.IMAGES_TABLE, (schema.SOURCE_KEY, schema.CATEGORY, schema.STATUS)
         ).to_pylist()
-        stage1 = tables.read(run, schema.stage1_path(1), schema.STAGE1_TABLE, (schema.WEIGHT,)).to_pylist()
+        stage1 = tables.read(
+            run, schema.stage1_path(asked.round), schema.STAGE1_TABLE, (schema.WEIGHT,)
+        ).to_pylist()
         rows = [
             (known.get(image[schema.SOURCE_KEY]), image[schema.CATEGORY], row[schema.WEIGHT])
             for image, row in zip(images, stage1, strict=True)
@@ -100,7 +107,17 @@ def main() -> None:
         relation, blend_CC = relations(run, num)
         keywords = match_scores.keyword_matrix(class_texts(run, num), top=DEFAULT.match_keywords)
         own = match_scores.only_itself(num)
-        temperature = fitted_temperature(p_NC, label_N)
+        found = temperatures(
+            p_NC,
+            label_N,
+            {
+                "plain": np.ones(len(label_N)),
+                "by stage 1": stage1_N,
+                "by beliefs": believed(run, asked.round),
+                "right labels": (sure_N & ~wrong_N).astype(np.float64),
+            },
+        )
+        auto = found["by beliefs"]
         top_NK = np.argsort(-p_NC, axis=1, kind="stable")[:, : DEFAULT.match_top]
         top_p_NK = np.take_along_axis(p_NC, top_NK, axis=1)
 
@@ -118,18 +135,26 @@ def main() -> None:
         kl_N = match_scores.consistency(blend_CC[label_N], p_NC, temperature=DEFAULT.kl_temperature)
         scores = {
             "stage 1 alone": np.ones(len(label_N)),
-            "relation": of(relation, 1.0),
-            f"relation, T fitted = {temperature:.2f}": of(relation, temperature),
-            "relation, T = 0.5": of(relation, 0.5),
-            "keywords": of(keywords, 1.0),
-            "label alone (no related category)": of(own, 1.0),
+            "relation, T = 1": of(relation, 1.0),
+            f"relation, T by stage 1 = {found['by stage 1']:.2f}": of(relation, found["by stage 1"]),
+            f"relation, T auto = {auto:.2f}": of(relation, auto),
+            "keywords, T = 1": of(keywords, 1.0),
+            f"keywords, T auto = {auto:.2f}": of(keywords, auto),
+            "label alone, T = 1": of(own, 1.0),
+            f"label alone, T auto = {auto:.2f}": of(own, auto),
             "kl": stage_weights.share_of_class_max(kl_N, label_N, num),
         }
-        print(f"\n{Path(folder).name}: {int(sure_N.sum()):,} images, {wrong_N[sure_N].mean():.3f} wrong\n")
+        print(
+            f"\n{Path(folder).name}, round {asked.round}: {int(sure_N.sum()):,} images,"
+            f" {wrong_N[sure_N].mean():.3f} wrong; T "
+            + ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+            + "\n"
+        )
         print(
             "| s | AUROC of s | AP of s | AUROC of stage 1 x s | AP | effective samples a category | weight on wrong labels |"
+            " mean s of right labels |"
         )
-        print("|---|--:|--:|--:|--:|--:|--:|")
+        print("|---|--:|--:|--:|--:|--:|--:|--:|")
         for name, score_N in scores.items():
             product_N = stage1_N * score_N
             cells = [
@@ -139,7 +164,11 @@ def main() -> None:
             ]
             effective = stage_weights.effective_samples(product_N, label_N, num).mean()
             on_wrong = product_N[sure_N & wrong_N].sum() / product_N[sure_N].sum()
-            print(f"| {name} | {' | '.join(cells)} | {effective:.1f} | {on_wrong:.3f} |", flush=True)
+            kept = score_N[sure_N & ~wrong_N].mean()
+            print(
+                f"| {name} | {' | '.join(cells)} | {effective:.1f} | {on_wrong:.3f} | {kept:.3f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

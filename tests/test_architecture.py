@@ -77,6 +77,7 @@ def test_every_stage_reads_only_what_stands_above_it():
                 continue  # the round before
             shape = name.replace("{features}", "{name}").replace("{prototype_features}", "{name}")
             shape = shape.replace("{model}", "{name}").replace("{attached}", "{name}")
+            shape = shape.replace("{clip_features}", "{name}")
             shape = shape.replace("text-r1", "text-r{round}").replace("{text_round}", "{round}")
             assert shape in written, f"{stage.name} reads {artefact}, which nothing above it writes"
         if stage.name != "judge-model":  # it stands in for judge-image, in rounds where it is asked for

@@ -21,6 +21,7 @@ from webclean.config import (
     JudgeTextConfig,
     SimilarityConfig,
     Stage1Config,
+    Stage2Config,
     StageConfig,
     TrainConfig,
     check_file,
@@ -104,6 +105,17 @@ def test_lists_come_from_text_and_from_lists():
     assert from_text == from_mapping(DecideConfig, {"evidence": ["image", "rank"]})
     assert from_text.evidence == ("image", "rank")  # type: ignore[attr-defined]
     assert from_mapping(JudgeImageConfig, {"judge_strengths": "1,10"}).judge_strengths == (1.0, 10.0)  # type: ignore[attr-defined]
+
+
+def test_a_word_may_stand_in_a_numbers_place():
+    for value, meant in (("auto", "auto"), ("0.5", 0.5), (2, 2.0)):
+        assert from_mapping(Stage2Config, {"match_temperature": value}).match_temperature == meant  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"match_temperature must be float or auto; got 'atuo'"):
+        from_mapping(Stage2Config, {"match_temperature": "atuo"})
+    with pytest.raises(ConfigError, match="must be above 0"):
+        from_mapping(Stage2Config, {"match_temperature": "0"})
+    with pytest.raises(ConfigError, match="must be float or auto; got ''"):
+        from_mapping(Stage2Config, {"match_temperature": ""})
 
 
 def test_whole_numbers_do_for_floats_and_empty_text_for_not_set():

@@ -89,7 +89,46 @@ class TinyRun:
                     "suggested": None, "similarity": None, "in_sample": in_sample,
                 }
             )  # fmt: skip
-        self.write(schema.predictions_path(judge, round_), schema.PREDICTIONS_TABLE, rows)
+        self.beside_images(schema.predictions_path(judge, round_), schema.PREDICTIONS_TABLE, rows)
+        if judge == schema.JUDGE_IMAGE:
+            self.beliefs([1.0] * len(usable), round_=round_)
+
+    def inside(
+        self, rows: list[int], probabilities: list[list[float]], *, image_ids: list[str] | None = None
+    ) -> None:
+        """Predictions of the judge of round 1 on some images of its training."""
+        ids = [self.images[i]["image_id"] for i in rows] if image_ids is None else image_ids
+        table = [
+            {
+                "image_id": image_id, "fold": 0, "top_categories": list(range(len(p))), "top_probabilities": p,
+                "label_probability": p[self.names.index(self.images[i]["category"])], "log_margin": None,
+                "suggested": None, "similarity": None, "in_sample": True,
+            }
+            for image_id, i, p in zip(ids, rows, probabilities, strict=True)
+        ]  # fmt: skip
+        artefact = schema.inside_path(schema.JUDGE_IMAGE, 1)
+        data = {name: [row[name] for row in table] for name in schema.PREDICTIONS_TABLE.column_names}
+        tables.write_part(self.dir, artefact, 0, data, schema.PREDICTIONS_TABLE)
+        self.ctx.available[artefact] = True
+
+    def beliefs(self, p_right: list[float], *, round_: int = 1) -> None:
+        """P(label right) of the usable images."""
+        usable = [row["image_id"] for row in self.images if row["status"] == "ok"]
+        rows = [{"image_id": i, "p_right": p} for i, p in zip(usable, p_right, strict=True)]
+        self.beside_images(schema.beliefs_path(round_), schema.BELIEFS_TABLE, rows)
+
+    def beside_images(self, artefact: str, table: schema.Table, rows: list[dict[str, Any]]) -> None:
+        """Write one row for each usable image in the parts that hold these images."""
+        of_image = {row["image_id"]: row for row in rows}
+        for index, start in enumerate(range(0, max(1, len(self.images)), self.part_rows)):
+            part = [
+                of_image[row["image_id"]]
+                for row in self.images[start : start + self.part_rows]
+                if row["image_id"] in of_image
+            ]
+            data = {name: [row[name] for row in part] for name in table.column_names}
+            tables.write_part(self.dir, artefact, index, data, table)
+        self.ctx.available[artefact] = True
 
     def duplicates(self, rows: list[dict[str, Any]]) -> None:
         """`duplicates`, one dict a member: image, keeper (row numbers or None), against."""

@@ -27,6 +27,7 @@ def knob(
     lt: float | None = None,
     multiple_of: int | None = None,
     choices: tuple[str, ...] | None = None,
+    words: tuple[str, ...] = (),
     flag: str | None = None,
     technical: bool = False,
     names_artefact: bool = False,
@@ -40,6 +41,7 @@ def knob(
         ge, gt, le, lt: bounds of a number, checked on construction.
         multiple_of: what a whole number must be divisible by, checked likewise.
         choices: the words a string may be.
+        words: words that may stand in a number's place, such as auto.
         flag: a flag's name where it is not the field's with dashes; empty: the command itself decides the
             value, and neither a flag nor the TOML file can.
         technical: True where the value cannot change a result (workers, time limits); such a field
@@ -50,7 +52,7 @@ def knob(
     """
     metadata = {
         "help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "multiple_of": multiple_of,
-        "choices": choices, "flag": flag, "technical": technical,
+        "choices": choices, "words": words, "flag": flag, "technical": technical,
         "names_artefact": names_artefact, "repeats": repeats,
     }  # fmt: skip
     if isinstance(default, list | dict | set):
@@ -93,10 +95,10 @@ def _plain(value: Any) -> Any:
 
 
 def _check(section: str, field: dataclasses.Field[Any], value: Any) -> None:
-    if value is None:
+    meta = field.metadata
+    if value is None or value in meta.get("words", ()):
         return
     where = f"[{section}] {field.name}"
-    meta = field.metadata
     choices = meta.get("choices")
     if choices is not None:
         for word in value if isinstance(value, tuple) else (value,):
@@ -143,14 +145,15 @@ def from_mapping(kind: type[StageConfig], values: dict[str, Any]) -> StageConfig
             raise ConfigError(f"[{kind.section()}] has no setting {raw!r}", hint=hint)
         if known[name].metadata.get("repeats") and isinstance(value, str):
             value = [value]
-        clean[name] = _coerce(kind.section(), name, hints[name], value)
+        words = known[name].metadata.get("words", ())
+        clean[name] = value if value in words else _coerce(kind.section(), name, hints[name], value, words)
     return kind(**clean)
 
 
-def _coerce(section: str, name: str, hint: Any, value: Any) -> Any:
+def _coerce(section: str, name: str, hint: Any, value: Any, words: tuple[str, ...] = ()) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        if value is None or value == "":
+        if (value is None or value == "") and type(None) in args:
             return None  # TOML has no null: an empty text stands for "not set"
         hint = next(a for a in args if a is not type(None))
         origin, args = typing.get_origin(hint), typing.get_args(hint)
@@ -168,7 +171,8 @@ def _coerce(section: str, name: str, hint: Any, value: Any) -> Any:
     if hint in (int, float, str, bool) and (
         not isinstance(value, hint) or (hint is not bool and isinstance(value, bool))
     ):
-        raise ConfigError(f"[{section}] {name} must be {hint.__name__}; got {value!r}")
+        wanted = " or ".join((hint.__name__, *words))
+        raise ConfigError(f"[{section}] {name} must be {wanted}; got {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"[{section}] {name} must be a finite number; got {value!r}")
     return value
@@ -554,17 +558,25 @@ class Stage2Config(StageConfig):
     match_by: str = knob(
         "relation",
         "What makes two categories match: their thresholded relation (WordNet and text), the keywords of their own"
-        " texts, or nothing (label: only the label itself counts).",
-        choices=("relation", "keywords", "label"),
+        " texts, or nothing (label: only the label itself counts). imagetext asks a CLIP model (--clip) instead of the"
+        " judge: image against the categories' texts.",
+        choices=("relation", "keywords", "label", "imagetext"),
     )
     match_top: int = knob(5, "Predicted categories that count, the best first.", ge=1)
     match_keywords: int = knob(20, "Keywords kept of each category's text.", ge=1)
-    match_temperature: float = knob(1.0, "Softens (above 1) or sharpens the judge's probabilities.", gt=0)
+    match_temperature: float | str = knob(
+        "auto",
+        "Softens (above 1) or sharpens (below 1) the judge's probabilities for the expected match; auto: as they foretell"
+        " the labels best, each counted as far as it is believed.",
+        gt=0,
+        words=("auto",),
+    )
     match_minimum: float = knob(0.05, "Scores below it become exactly 0.", ge=0, le=1)
     kl_norm: str = knob("softmax", "How rows are made comparable for kl.", choices=("softmax", "l2"))
     kl_temperature: float = knob(0.1, "Temperature of that softmax.", gt=0)
     kl_epsilon: float = knob(1.0, "Added to the divergence; the best score is epsilon to the -gamma.", gt=0)
     kl_gamma: float = knob(1.0, "How steeply the score falls with the divergence.", gt=0)
+    clip_features: str | None = knob(None, "Feature set of imagetext.", flag="", names_artefact=True)
     stage2_minimum_mean: float = knob(
         0.05,
         "Smallest mean match score of a category, so that no category vanishes from training.",
@@ -970,6 +982,11 @@ class WeightConfig(StageConfig):
         "auto",
         "Image judge: auto (a head on features, or networks from scratch), or model:NAME, a trained model whose"
         " out-of-sample predictions judge one round more.",
+    )
+    clip: str | None = knob(
+        None,
+        "CLIP model for --match-by imagetext: a folder of sentence-transformers, or a name on the hub; none given: the"
+        " network of --backbone st/NAME.",
     )
     round_tolerance: float = knob(
         0.02,

@@ -22,6 +22,7 @@ CATEGORY_SIMILARITY: Final = "category_similarity"
 CATEGORY_NEIGHBORS: Final = "category_neighbors"
 TEXT: Final = "text"
 PREDICTIONS: Final = "predictions"  # predictions/<judge>-r<k>
+INSIDE: Final = "inside"  # inside/<judge>-r<k>
 BELIEFS: Final = "beliefs"  # beliefs/r<k>
 WEIGHTS: Final = "weights"  # weights/r<k>/stage1, weights/r<k>/stage2
 MODELS: Final = "models"  # models/<name>
@@ -49,6 +50,11 @@ def attached_path(name: str) -> str:
 def predictions_path(judge: str, round_: int) -> str:
     """Path of one judge's out-of-sample predictions of one round (1-based)."""
     return f"{PREDICTIONS}/{judge}-r{round_}"
+
+
+def inside_path(judge: str, round_: int) -> str:
+    """Path of what a judge of one round says of some of the images that it was trained on: a table of predictions."""
+    return f"{INSIDE}/{judge}-r{round_}"
 
 
 def stage1_path(round_: int) -> str:

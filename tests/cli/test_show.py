@@ -71,6 +71,40 @@ def decided(**result: Any) -> Outcome:
     return Outcome("decide", False, Counts(total=4, forwarded=3, dropped={"low_score": 1}), result, 0.1)
 
 
+def _weighed(memorisation: dict[str, Any] | None) -> list[Outcome]:
+    counts = Counts(total=5, forwarded=5)
+    stage1 = {"effective_samples": {"cat": 90.0, "dog": 1234.5}}
+    stage2 = {
+        "judged": 5, "effective_samples": {"cat": 70.25, "dog": 9.0}, "mean_match_by_category": {"cat": 0.5, "dog": 0.6},
+        "temperature": 0.33, "memorisation": memorisation,
+    }  # fmt: skip
+    rounds = [Outcome("stage1", False, counts, {}, 0.1), Outcome("stage2", False, counts, {}, 0.1)]
+    last = [Outcome("stage1", False, counts, stage1, 0.1), Outcome("stage2", False, counts, stage2, 0.1)]
+    return [*rounds, *last]
+
+
+def test_what_the_weights_of_the_last_round_are_worth(capsys: pytest.CaptureFixture[str]) -> None:
+    show.weights(_weighed({"images": 4096, "inside": 0.81, "outside": 0.74})[-2:])
+    shown = capsys.readouterr().out
+    lines = [line.split() for line in shown.splitlines()]
+    assert [line for line in lines if line and line[0] in ("cat", "dog")] == [
+        ["dog", "1,234.5", "0.60", "9.0"],
+        ["cat", "90.0", "0.50", "70.2"],
+    ]
+    assert "taken at temperature 0.33." in shown
+    assert "Mean match score of 4,096 images: 0.81 by a judge that was trained on them, 0.74" in " ".join(
+        shown.split()
+    )
+
+
+def test_without_a_judge_no_weights_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    found = _weighed(None)[-2:]
+    found[1].result["judged"] = 0
+    show.weights(found)
+    show.weights([])
+    assert capsys.readouterr().out == ""
+
+
 def test_decisions_are_told_in_words_and_percent(capsys: pytest.CaptureFixture[str]) -> None:
     told = {
         "image": {"wrong_share_alone": 0.1571},

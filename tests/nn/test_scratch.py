@@ -31,7 +31,7 @@ def crawl():
 
 
 def _judge(crawl, **kwargs):
-    return scratch.fold_predictions(*crawl, 2, TINY, **kwargs)
+    return scratch.fold_predictions(*crawl, 2, TINY, **kwargs).logits_NC
 
 
 def test_it_learns_and_finds_the_wrong_label(crawl):
@@ -39,7 +39,7 @@ def test_it_learns_and_finds_the_wrong_label(crawl):
     crawled_N = label_N.copy()
     crawled_N[[4, 17, 30]] ^= 1
     config = FoldsConfig(folds_width=4, folds_images=1500, folds_batch=16, folds_rate=0.1, folds_average=0.9)
-    logits_NC = scratch.fold_predictions(images, crawled_N, fold_N, 2, config)
+    logits_NC = scratch.fold_predictions(images, crawled_N, fold_N, 2, config).logits_NC
     assert logits_NC.shape == (60, 2)
     assert logits_NC.dtype == np.float32
     rows = np.arange(60)
@@ -98,6 +98,18 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(crawl, tmp_path):
     assert _judge(crawl, checkpoint_dir=tmp_path).tobytes() == whole.tobytes()
 
 
+def test_images_are_also_judged_by_a_network_that_was_shown_them(crawl, tmp_path):
+    """The network that holds fold 0 back has seen fold 1: it says of an image there what it says of its copy in fold 0."""
+    images, label_N, fold_N = crawl
+    shown, held = np.flatnonzero(fold_N == 1)[:3], np.flatnonzero(fold_N == 0)[:3]
+    images[shown] = images[held]
+    found = scratch.fold_predictions(images, label_N, fold_N, 2, TINY, seen_M=shown, checkpoint_dir=tmp_path)
+    np.testing.assert_allclose(found.seen_MC, found.logits_NC[held], atol=1e-5)
+    assert not np.allclose(found.seen_MC, found.logits_NC[shown], atol=1e-3)
+    again = scratch.fold_predictions(images, label_N, fold_N, 2, TINY, seen_M=shown, checkpoint_dir=tmp_path)
+    assert again.seen_MC.tobytes() == found.seen_MC.tobytes()
+
+
 def test_other_labels_do_not_take_up_a_checkpoint(crawl, tmp_path):
     images, label_N, fold_N = crawl
     _judge(crawl, checkpoint_dir=tmp_path)
@@ -107,7 +119,8 @@ def test_other_labels_do_not_take_up_a_checkpoint(crawl, tmp_path):
 
 def test_an_empty_fold_and_a_category_without_images(crawl):
     images, label_N, fold_N = crawl
-    logits_NC = scratch.fold_predictions(images, label_N, np.where(fold_N == 1, 3, fold_N), 5, TINY)
+    gap_N = np.where(fold_N == 1, 3, fold_N)
+    logits_NC = scratch.fold_predictions(images, label_N, gap_N, 5, TINY).logits_NC
     assert logits_NC.shape == (60, 5)
     assert np.isfinite(logits_NC).all()
 

@@ -51,6 +51,18 @@ def test_they_are_the_heads_of_cross_fit(seed, folds, weighted, dims):
     np.testing.assert_allclose(np.exp(found).sum(axis=1), 1.0)
 
 
+def test_in_sample_is_the_head_of_the_next_fold_which_saw_the_row():
+    label_N = np.random.default_rng(0).integers(0, 2, 40)
+    fold_N = np.arange(40) % 4
+    fit, z_ND = _fit(np.eye(40), label_N, fold_N, 2, strengths=(1e-4,))
+    inside_NC = fit.in_sample(z_ND, fold_N)
+    assert (inside_NC.argmax(axis=1) == label_N).all()  # one direction for each row: all is known by heart
+    for fold in range(4):
+        rows = fold_N == fold
+        logits = z_ND[rows] @ fit.beta_FDC[(fold + 1) % 4] + fit.prior_FC[(fold + 1) % 4]
+        np.testing.assert_allclose(inside_NC[rows], heads.log_softmax(fit.scale * logits), atol=1e-5)
+
+
 def test_each_fold_has_the_closed_form_of_the_others():
     w = reference.world(90, 3, 0.2)
     fold_N = np.arange(90) % 3

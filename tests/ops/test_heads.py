@@ -140,6 +140,21 @@ def test_memorised_features_do_not_help_a_cross_fitted_head():
     assert abs((margin_N > 0).mean() - 0.5) < 0.12
 
 
+def test_images_are_also_judged_by_a_head_that_was_shown_them():
+    """A perfect memory of the training set: every label seen comes back, whatever it is."""
+    label_N, fold_N = np.random.default_rng(0).integers(0, 2, 60), np.arange(60) % 5
+    seen_M = np.array([0, 7, 21, 59])
+    fit = heads.cross_fit(np.eye(60), label_N, fold_N, 2, heads.ridge, (0.01,), seen_M=seen_M)
+    assert (fit.seen_MC.argmax(axis=1) == label_N[seen_M]).all()
+    without = heads.cross_fit(np.eye(60), label_N, fold_N, 2, heads.ridge, (0.01,))
+    np.testing.assert_array_equal(fit.log_probability_NC, without.log_probability_NC)
+    assert without.seen_MC.shape == (0, 2)
+
+
+def test_folds_follow_each_other_in_a_ring():
+    assert heads.following_folds(np.array([3, 0, 0, 1])) == {0: 1, 1: 3, 3: 0}
+
+
 def test_the_best_strength_wins_and_ties_take_the_first():
     w = reference.world(120, 3, 0.3, apart=0.3)
     fold_N = np.arange(120) // 3 % 5

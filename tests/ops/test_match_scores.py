@@ -199,3 +199,23 @@ def test_only_the_label_itself_counts_where_nothing_matches():
     p = np.array([[0.6, 0.3, 0.1], [0.9, 0.06, 0.04]])
     found = ms.expected_match(top, p, np.array([0, 0]), ms.only_itself(3), minimum=0.0)
     np.testing.assert_allclose(found, [0.6, 0.06])
+
+
+def test_image_text_by_hand() -> None:
+    log_p_NC = ms.image_text(np.array([[2.0, 0], [0, 0]]), np.array([[3.0, 0], [0, 1.0]]), 4.0)
+    high = 1 / (1 + np.exp(-4.0))
+    np.testing.assert_allclose(np.exp(log_p_NC), [[high, 1 - high], [0.5, 0.5]])
+    with pytest.raises(ValueError, match="one length and a scale above 0"):
+        ms.image_text(np.ones((1, 3)), np.ones((2, 2)), 1.0)
+    with pytest.raises(ValueError, match="one length and a scale above 0"):
+        ms.image_text(np.ones((1, 2)), np.ones((2, 2)), 0.0)
+
+
+def test_label_match_is_the_labels_tempered_probability_with_exact_zeros() -> None:
+    log_p_NC = np.log([[0.8, 0.2], [0.97, 0.03]])
+    label_N = np.array([1, 1])
+    np.testing.assert_allclose(ms.label_match(log_p_NC, label_N), [0.2, 0])
+    np.testing.assert_allclose(ms.label_match(log_p_NC, label_N, minimum=0), [0.2, 0.03])
+    np.testing.assert_allclose(ms.label_match(log_p_NC, label_N, temperature=0.5, minimum=0)[0], 0.04 / 0.68)
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        ms.label_match(log_p_NC, label_N, temperature=0)

@@ -12,8 +12,9 @@ from judged_run import JudgedRun
 from webclean import schema
 from webclean.config import BelieveConfig, JudgeImageConfig, JudgeNeighborsConfig, JudgeTextConfig
 from webclean.errors import ArtifactInvalidError, ConfigError
+from webclean.io import tables
 from webclean.ops import fold_heads, neighbors, text_heads
-from webclean.stages import judge_neighbors, judged
+from webclean.stages import judge_image, judge_neighbors, judged
 from webclean.stages.judged import fit_weights, read_usable
 from webclean.stages.predictions import by_part, read_predictions, write_predictions
 
@@ -115,6 +116,29 @@ def test_predictions_of_other_images_are_refused(done):
     turned = replace(usable, image_ids=usable.image_ids.take(np.arange(len(usable.label_N))[::-1]))
     with pytest.raises(ArtifactInvalidError, match="usable images"):
         read_predictions(done.run, schema.predictions_path("image", 1), turned)
+
+
+def test_some_images_are_also_judged_in_sample(done, monkeypatch):
+    found = tables.read(done.run, "inside/image-r1", schema.PREDICTIONS_TABLE)
+    assert found.column("image_id").to_pylist() == [done.image_ids[i] for i in done.usable]
+    assert all(found.column("in_sample").to_pylist())
+    outside = done.predictions("image")
+    np.testing.assert_array_equal(found.column("fold").to_numpy(), outside["fold"])
+    inside_N = found.column("label_probability").to_numpy()
+    assert inside_N.mean() > outside["label_probability"].astype(float).mean()
+
+
+def test_of_a_larger_crawl_evenly_spaced_images_are(done, tmp_path, monkeypatch):
+    monkeypatch.setattr(judge_image, "_SEEN", 50)
+    made = JudgedRun(tmp_path, done.world)
+    made.features()
+    for head, strengths in (("ridge", (10.0,)), ("logistic", (0.1,))):
+        config = JudgeImageConfig(features="default", head=head, judge_strengths=strengths)
+        made.execute("judge-image", config)
+        ids = (
+            tables.read(made.run, "inside/image-r1", schema.PREDICTIONS_TABLE).column("image_id").to_pylist()
+        )
+        assert ids == [made.image_ids[i * N // 50] for i in range(50)]
 
 
 def test_a_rerun_is_skipped_and_force_gives_the_same_bytes(done):

@@ -122,9 +122,19 @@ def test_training_takes_the_last_fresh_round_and_refuses_stale_weights(tmp_path,
 
 def trained_model(made, name="mine", *, round_=1, in_sample=False):
     """A model's tables, as training on one round's weights leaves them: the image judge's say."""
-    said = tables.read(made.run, "predictions/image-r1", schema.PREDICTIONS_TABLE)
-    rows = [row | {"somnet_score": 0.5, "in_sample": in_sample} for row in said.to_pylist()]
+    said = list(tables.iter_parts(made.run, "predictions/image-r1", schema.PREDICTIONS_TABLE))
+    parts = [
+        [row | {"somnet_score": 0.5, "in_sample": in_sample} for row in part.to_pylist()] for part in said
+    ]
+    rows = [row for part in parts for row in part]
     made.commit(schema.model_predictions_path(name), schema.MODEL_PREDICTIONS_TABLE, rows)
+    for index, part in enumerate(parts):  # in the parts of `images`, as training writes them
+        data = {
+            column: [row[column] for row in part] for column in schema.MODEL_PREDICTIONS_TABLE.column_names
+        }
+        tables.write_part(
+            made.run, schema.model_predictions_path(name), index, data, schema.MODEL_PREDICTIONS_TABLE
+        )
     for folder in (schema.model_path(name), schema.model_predictions_path(name)):
         record = made.run.read_json(f"{schema.model_predictions_path(name)}/{schema.RUN_JSON}")
         made.run.write_json(f"{folder}/{schema.RUN_JSON}", record | {"config": {"round": round_}})

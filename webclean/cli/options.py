@@ -164,7 +164,8 @@ def _plain(text: str) -> str:
 
 def _flag_type(hint: Any) -> Any:
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        hint = next(a for a in typing.get_args(hint) if a is not type(None))
+        kinds = [a for a in typing.get_args(hint) if a is not type(None)]
+        hint = str if str in kinds else kinds[0]  # a word may stand in a number's place
     return str if typing.get_origin(hint) is tuple else hint
 
 

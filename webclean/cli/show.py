@@ -80,6 +80,7 @@ def outcomes(found: Sequence[Outcome], run: str, settings: Settings) -> None:
         from webclean.stages.similarity import read_senses
 
         senses(read_senses(RunDir(run)), run)
+    weights([o for o in found if o.stage in ("stage1", "stage2")][-2:])
     last = found[-1]
     if last.stage == "decide":
         from webclean.config import DecideConfig
@@ -113,6 +114,34 @@ def quality(outcome: Outcome, run: str, config: QualityConfig) -> None:
     console.print_text(
         f"Flags drop nothing by themselves: webclean export {run} OUT --drop-flag NAME,... does."
     )
+
+
+def weights(found: Sequence[Outcome]) -> None:
+    """What the two stages of the last round leave of each category, and how the judge's probabilities were taken."""
+    told = {o.stage: o.result for o in found}
+    if set(told) != {"stage1", "stage2"} or not told["stage2"].get("judged"):
+        return
+    first, second = told["stage1"]["effective_samples"], told["stage2"]["effective_samples"]
+    means = told["stage2"]["mean_match_by_category"]
+    rows = [
+        (name, f"{first.get(name, 0.0):,.1f}", f"{means.get(name, math.nan):.2f}", f"{worth:,.1f}")
+        for name, worth in sorted(second.items(), key=lambda item: item[1])
+    ]
+    console.print_table(
+        "Images of weight 1 that the weights are worth",
+        ("category", "stage 1", "mean match score", "stage 1 x 2"),
+        rows[:_MANY],
+    )
+    if len(rows) > _MANY:
+        console.print_text(f"... and {len(rows) - _MANY} more categories, in run.json of weights")
+    temperature, memory = told["stage2"]["temperature"], told["stage2"]["memorisation"]
+    if temperature is not None:
+        console.print_text(f"Probabilities were taken at temperature {temperature:g}.")
+    if memory is not None:
+        console.print_text(
+            f"Mean match score of {memory['images']:,} images: {memory['inside']:.2f} by a judge that was trained on them,"
+            f" {memory['outside']:.2f} by one that was not; the weights use the latter."
+        )
 
 
 def decisions(outcome: Outcome, run: str, config: DecideConfig) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from webclean.io import checkpoints
 from webclean.io.run_dir import RunDir
 from webclean.nn.small import STRIDE, SmallClassifier
 from webclean.nn.threads import default_device, repeatable
+from webclean.ops.heads import following_folds
 
 _NUM_THREADS = 2  # part of the result, like the seed; two is what the smallest machines have
 _MOMENTUM = 0.9
@@ -38,6 +40,19 @@ _MEAN, _STD = 127.5, 64.0
 Advance = Callable[[int], None]
 
 
+@dataclass(frozen=True)
+class FoldPredictions:
+    """float32 logits, the mean over each image and its mirror image.
+
+    Attributes:
+        logits_NC: out of sample.
+        seen_MC: of some images, by a network that was trained on them.
+    """
+
+    logits_NC: NDArray[np.float32]
+    seen_MC: NDArray[np.float32]
+
+
 def fold_predictions(
     images_NSSC: NDArray[np.uint8],
     label_N: NDArray[np.int64],
@@ -49,7 +64,8 @@ def fold_predictions(
     seed: int = 0,
     advance: Advance = lambda steps: None,
     checkpoint_dir: Path | None = None,
-) -> NDArray[np.float32]:
+    seen_M: NDArray[np.int64] | None = None,
+) -> FoldPredictions:
     """Out-of-sample logits of every image: for each fold, a network that saw only the other folds.
 
     The same inputs and seed give the same bytes on the same machine, also after a kill and resume.
@@ -64,26 +80,27 @@ def fold_predictions(
         seed: of initial weights, order and augmentation.
         advance: told how many images have been trained on; their total is `training_images`.
         checkpoint_dir: where to keep the state after every epoch and each finished fold; None keeps none.
-
-    Returns:
-        float32 logits (N, C): the mean over the image and its mirror image.
+        seen_M: images that are also to be judged by a network that was trained on them; None for none.
 
     Raises:
         ValueError: shapes, labels or folds that do not fit together.
     """
-    num_folds = _check(images_NSSC, label_N, fold_N, num_categories, weight_N)
+    _check(images_NSSC, label_N, fold_N, num_categories, weight_N)
+    seen_M = np.zeros(0, dtype=np.int64) if seen_M is None else seen_M
     store = None
     if checkpoint_dir is not None:
-        key = _key(images_NSSC, label_N, fold_N, num_categories, config, weight_N, seed)
+        key = _key(images_NSSC, label_N, fold_N, num_categories, config, weight_N, seen_M, seed)
         store = RunDir(str(checkpoint_dir / key))
-    logits_NC = np.zeros((len(label_N), num_categories), dtype=np.float32)
-    for fold in range(num_folds):
+    logits_NC, seen_MC = (
+        np.zeros((num, num_categories), dtype=np.float32) for num in (len(label_N), len(seen_M))
+    )
+    for fold, shown in following_folds(fold_N).items():
         held_N = fold_N == fold
-        if not held_N.any():
-            continue
+        inside = np.flatnonzero(fold_N[seen_M] == shown)
         done = f"fold-{fold}.safetensors"
         if store is not None and store.exists(done):
-            logits_NC[held_N] = checkpoints.load_weights(store, done)["logits"].numpy()
+            kept = checkpoints.load_weights(store, done)
+            logits_NC[held_N], seen_MC[inside] = kept["logits"].numpy(), kept["seen"].numpy()
             advance(_images_of_fold(int((~held_N).sum()), config))
             continue
         train_M = np.flatnonzero(~held_N)
@@ -91,10 +108,14 @@ def fold_predictions(
             training = _Training(images_NSSC, label_N, weight_N, train_M, num_categories, config, seed, fold)
             training.run(store, f"fold-{fold}-epoch.safetensors", advance)
             logits_NC[held_N] = training.predict(np.flatnonzero(held_N))
+            seen_MC[inside] = training.predict(seen_M[inside])
         if store is not None:
-            checkpoints.save_weights(store, done, {"logits": torch.from_numpy(logits_NC[held_N])})
+            predicted = {"logits": logits_NC[held_N], "seen": seen_MC[inside]}
+            checkpoints.save_weights(
+                store, done, {name: torch.from_numpy(values) for name, values in predicted.items()}
+            )
             store.remove(f"fold-{fold}-epoch.safetensors")
-    return logits_NC
+    return FoldPredictions(logits_NC, seen_MC)
 
 
 def training_images(fold_N: NDArray[np.int64], config: FoldsConfig) -> int:
@@ -109,7 +130,7 @@ def _check(
     fold_N: NDArray[np.int64],
     num_categories: int,
     weight_N: NDArray[np.float64] | None,
-) -> int:
+) -> None:
     num = len(images_NSSC)
     if images_NSSC.ndim != 4 or images_NSSC.shape[3] != 3 or images_NSSC.shape[1] % STRIDE:
         raise ValueError(
@@ -123,10 +144,8 @@ def _check(
         raise ValueError(f"{num} images need as many labels, folds and weights")
     if num == 0 or label_N.min() < 0 or label_N.max() >= num_categories:
         raise ValueError(f"labels must be in 0..{num_categories - 1}, and at least one")
-    num_folds = int(fold_N.max()) + 1
     if fold_N.min() < 0 or (fold_N == fold_N[0]).all():
         raise ValueError("a judge needs at least two folds, numbered from 0")
-    return num_folds
 
 
 def _key(
@@ -136,6 +155,7 @@ def _key(
     num_categories: int,
     config: FoldsConfig,
     weight_N: NDArray[np.float64] | None,
+    seen_M: NDArray[np.int64],
     seed: int,
 ) -> str:
     """Name of the checkpoints' folder: another input never takes up this one's state."""
@@ -144,7 +164,7 @@ def _key(
     )
     for start in range(0, len(images_NSSC), 4096):
         digest.update(np.asarray(images_NSSC[start : start + 4096]).tobytes())
-    for array in (label_N, fold_N, weight_N):
+    for array in (label_N, fold_N, weight_N, seen_M):
         digest.update(b"-" if array is None else array.tobytes())
     return digest.hexdigest()[:16]
 

@@ -201,6 +201,10 @@ class FoldHeads:
         """Out-of-sample log-probabilities of standardised rows, float64 (N, C)."""
         return log_softmax(self.scale * _outputs(self.beta_FDC, self.prior_FC, z_ND, fold_N))
 
+    def in_sample(self, z_ND: NDArray[np.float32], fold_N: Ints) -> Floats:
+        """Log-probabilities of these rows by the head of the next fold, which was shown them: float64 (N, C)."""
+        return self.log_probability(z_ND, (fold_N + 1) % len(self.prior_FC))
+
 
 def fit_heads(sums: FoldSums, sample: Sample, strengths: Sequence[float]) -> FoldHeads:
     """Heads of all folds, of the strength whose out-of-sample outputs tell the sample's labels best.

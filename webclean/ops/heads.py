@@ -32,6 +32,7 @@ class CrossFit:
     strength: float
     scale: float
     held_out_loss: float
+    seen_MC: Floats  # the same of `seen_M` by heads that were shown these images
 
 
 def cross_fit(
@@ -43,6 +44,7 @@ def cross_fit(
     strengths: Sequence[float],
     weight_N: Floats | None = None,
     on_fold: Callable[[], None] | None = None,
+    seen_M: Ints | None = None,
 ) -> CrossFit:
     """Judge each image by a head trained on the other folds only.
 
@@ -59,6 +61,7 @@ def cross_fit(
         strengths: regularisations to choose from, in the solver's own unit.
         weight_N: float64 >= 0 training weights, default 1.
         on_fold: called after each fold.
+        seen_M: int64 rows that are also to be judged by a head that was shown them; default none.
 
     Returns:
         CrossFit; log_probability_NC is float64, rows sum to 1 in probability.
@@ -83,18 +86,25 @@ def cross_fit(
             for candidate in strengths
         ]
         strength = strengths[int(np.argmin(losses))]
-    logits_NC = np.zeros((len(label_N), num_categories))
-    for fold in range(num_folds):
-        test = fold_N == fold
-        if test.any():
-            train = ~test
-            logits_NC[test] = solver(
-                x[train], label_N[train], weight_N[train], x[test], num_categories, strength
-            )
+    seen_M = np.zeros(0, dtype=np.int64) if seen_M is None else seen_M
+    logits_NC, seen_MC = (np.zeros((num, num_categories)) for num in (len(label_N), len(seen_M)))
+    for fold, shown in following_folds(fold_N).items():
+        test = np.flatnonzero(fold_N == fold)
+        inside = np.flatnonzero(fold_N[seen_M] == shown)
+        train = fold_N != fold
+        both = np.concatenate([test, seen_M[inside]])
+        found = solver(x[train], label_N[train], weight_N[train], x[both], num_categories, strength)
+        logits_NC[test], seen_MC[inside] = found[: len(test)], found[len(test) :]
         if on_fold is not None:
             on_fold()
     scale, loss = best_scale(logits_NC, label_N, weight_N)
-    return CrossFit(log_softmax(scale * logits_NC), strength, scale, loss)
+    return CrossFit(log_softmax(scale * logits_NC), strength, scale, loss, log_softmax(scale * seen_MC))
+
+
+def following_folds(fold_N: Ints) -> dict[int, int]:
+    """Fold -> the next one that holds an image: the first one's head was shown all images of the second."""
+    present = [int(fold) for fold in np.unique(fold_N)]
+    return dict(zip(present, present[1:] + present[:1], strict=True))
 
 
 def best_scale(logits_NC: Floats, label_N: Ints, weight_N: Floats) -> tuple[float, float]:

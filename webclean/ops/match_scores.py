@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from webclean.ops.heads import log_softmax
 
 NORMS: Final = ("softmax", "l2")
 
@@ -132,10 +134,7 @@ def expected_match(
 
     Two-stage weighting, stage 2: s(x_i) (docs/papers.md).
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0; got {temperature}")
-    if not 0 <= minimum <= 1:
-        raise ValueError(f"minimum must be in [0, 1]; got {minimum}")
+    _check_score(temperature, minimum)
     listed_NK = top_NK >= 0
     p_NK = np.where(listed_NK, probability_NK, 0.0)
     best_N1 = p_NK.max(axis=1, keepdims=True, initial=0.0)
@@ -147,6 +146,57 @@ def expected_match(
     score_N = np.clip(score_N, 0.0, 1.0)
     score_N = np.where(score_N < minimum, 0.0, score_N)
     return np.where(has_N1[:, 0], score_N, np.nan)
+
+
+def image_text(
+    image_ND: NDArray[np.floating[Any]], text_CD: NDArray[np.floating[Any]], scale: float
+) -> NDArray[np.float64]:
+    """log softmax over the categories of scale * cosine(image, text): float64 (N, C).
+
+    Args:
+        image_ND: image embeddings of any length; a row of zeros is as near to every text.
+        text_CD: text embeddings in the same space.
+        scale: > 0, what makes cosines logits.
+
+    Raises:
+        ValueError: the two are not of one space, or `scale` is not above 0.
+
+    CLIP's zero-shot probabilities, Radford et al. 2021 (docs/papers.md).
+    """
+    if image_ND.shape[1] != text_CD.shape[1] or not scale > 0:
+        raise ValueError(
+            f"need embeddings of one length and a scale above 0; got {image_ND.shape}, {text_CD.shape}, {scale}"
+        )
+
+    def unit(x: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        length = np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+        return np.asarray(x / np.where(length > 0, length, 1.0))
+
+    return log_softmax(scale * (unit(image_ND) @ unit(text_CD).T))
+
+
+def label_match(
+    log_probability_NC: NDArray[np.float64],
+    label_N: NDArray[np.int64],
+    *,
+    temperature: float = 1.0,
+    minimum: float = 0.05,
+) -> NDArray[np.float64]:
+    """s = softmax(log p / T) of the label, exactly 0 below `minimum`: float64 (N,).
+
+    Raises:
+        ValueError: `temperature` is not above 0, or `minimum` is outside [0, 1].
+    """
+    _check_score(temperature, minimum)
+    score_N = np.exp(log_softmax(log_probability_NC / temperature)[np.arange(len(label_N)), label_N])
+    return np.where(score_N < minimum, 0.0, score_N)
+
+
+def _check_score(temperature: float, minimum: float) -> None:
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0; got {temperature}")
+    if not 0 <= minimum <= 1:
+        raise ValueError(f"minimum must be in [0, 1]; got {minimum}")
 
 
 def consistency(

@@ -87,7 +87,7 @@ CHAIN = (
         "webclean.stages.judge_image",
         "weight",
         ("images", "categories", "duplicates", "features/{features}", "beliefs/r{previous}"),
-        ("predictions/image-r{round}",),
+        ("predictions/image-r{round}", "inside/image-r{round}"),
         draws=True,
     ),
     Stage(
@@ -95,7 +95,7 @@ CHAIN = (
         "webclean.stages.judge_model",
         "weight",
         ("images", "models/{model}/predictions"),
-        ("predictions/image-r{round}",),
+        ("predictions/image-r{round}", "inside/image-r{round}"),
     ),
     Stage(
         "judge-neighbors",
@@ -143,6 +143,9 @@ CHAIN = (
             "category_similarity",
             "weights/r{round}/stage1",
             "predictions/image-r{round}?",
+            "inside/image-r{round}?",
+            "features/{clip_features}",
+            "beliefs/r{round}",
         ),
         ("weights/r{round}/stage2",),
     ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +25,26 @@ from webclean.stages.judged import (
     read_features,
     read_usable,
 )
-from webclean.stages.predictions import by_part, write_predictions
+from webclean.stages.predictions import by_part, write_inside, write_predictions
+
+_SEEN: Final = 4096  # images that are judged inside their fold as well; a mean over more is not better
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """Out-of-sample log-probabilities part by part, folds, and log-probabilities of `seen_M` in sample."""
+
+    log_probability: Iterator[NDArray[np.float64]]
+    fold_N: NDArray[np.int64]
+    seen_M: NDArray[np.int64]
+    seen_MC: NDArray[np.float64]
 
 
 def run(config: JudgeImageConfig, context: Context) -> Counts:
     """Write predictions/image-r<k>: what each image's looks say of its category, out of sample.
+
+    And inside/image-r<k>: what judges that were shown them say of some thousand of the same images, which tells how
+    much a judge learns by heart.
 
     Raises:
         ConfigError: the features were trained with labels, so that a judge on them repeats the labels.
@@ -38,6 +55,10 @@ def run(config: JudgeImageConfig, context: Context) -> Counts:
     counts = usable.counts(few_N)
     if not usable.can_judge or few_N.all():
         write_predictions(context.run, artefact, usable, None, None, top=config.judge_top)
+        nothing_M = np.zeros(0, dtype=np.int64)
+        write_inside(
+            context.run, config.round, usable, nothing_M, np.zeros((0, 0)), nothing_M, top=config.judge_top
+        )
         context.result["judge"] = "none: no two categories with enough different images"
         return counts
     weight_N = fit_weights(context, config.round, usable)
@@ -46,11 +67,26 @@ def run(config: JudgeImageConfig, context: Context) -> Counts:
     else:
         require_label_free(context, config.features)
         judge = _ridge if config.head == "ridge" else _logistic
-    log_probability, fold_N = judge(config, context, usable, weight_N)
+    found = judge(config, context, usable, weight_N, np.flatnonzero(~few_N))
     write_predictions(
-        context.run, artefact, usable, log_probability, fold_N, top=config.judge_top, unknown_N=few_N
+        context.run,
+        artefact,
+        usable,
+        found.log_probability,
+        found.fold_N,
+        top=config.judge_top,
+        unknown_N=few_N,
+    )
+    write_inside(
+        context.run, config.round, usable, found.seen_M, found.seen_MC, found.fold_N, top=config.judge_top
     )
     return counts
+
+
+def _some(rows_M: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Evenly spaced ones of these rows, to be judged inside their fold."""
+    size = min(len(rows_M), _SEEN)
+    return rows_M[np.arange(size) * len(rows_M) // max(size, 1)]
 
 
 def require_label_free(context: Context, features: str) -> None:
@@ -69,8 +105,12 @@ def require_label_free(context: Context, features: str) -> None:
 
 
 def _ridge(
-    config: JudgeImageConfig, context: Context, usable: Usable, weight_N: NDArray[np.float64]
-) -> tuple[Iterator[NDArray[np.float64]], NDArray[np.int64]]:
+    config: JudgeImageConfig,
+    context: Context,
+    usable: Usable,
+    weight_N: NDArray[np.float64],
+    known_M: NDArray[np.int64],
+) -> _Judgement:
     """Four passes over the features: spread of their columns, their directions, sums by fold, predictions; none holds them."""
     assert config.features is not None
     run, name = context.run, config.features
@@ -94,6 +134,8 @@ def _ridge(
             bar.advance(len(block_MD))
     sample = Sample(sample_MD, usable.label_N[chosen], fold_N[chosen], weight_N[chosen])
     heads = fit_heads(sums, sample, config.judge_strengths)
+    seen_M = _some(np.intersect1d(known_M, chosen))
+    seen_MC = heads.in_sample(sample_MD[np.searchsorted(chosen, seen_M)], fold_N[seen_M])
     context.result |= {
         "judge": f"ridge head on features/{name}",
         "strength": heads.strength,
@@ -106,17 +148,22 @@ def _ridge(
                 yield heads.log_probability(scaling.apply(part_MD), fold_N[rows])
                 bar.advance(len(part_MD))
 
-    return parts(), fold_N
+    return _Judgement(parts(), fold_N, seen_M, seen_MC)
 
 
 def _logistic(
-    config: JudgeImageConfig, context: Context, usable: Usable, weight_N: NDArray[np.float64]
-) -> tuple[Iterator[NDArray[np.float64]], NDArray[np.int64]]:
+    config: JudgeImageConfig,
+    context: Context,
+    usable: Usable,
+    weight_N: NDArray[np.float64],
+    known_M: NDArray[np.int64],
+) -> _Judgement:
     """Held whole: L-BFGS goes over the features some hundred times."""
     assert config.features is not None
     features_ND = read_features(context.run, config.features, usable)
     x_ND = standardise(features_ND, config.judge_dims) / np.sqrt(features_ND.shape[1])
     fold_N = usable.folds(config.judge_folds, context.seed)
+    seen_M = _some(known_M)
     with context.progress(total=int(fold_N.max()) + 1, unit="folds", label="image judge") as bar:
         fit = cross_fit(
             x_ND,
@@ -127,18 +174,23 @@ def _logistic(
             config.judge_strengths,
             weight_N,
             bar.advance,
+            seen_M,
         )
     context.result |= {
         "judge": f"logistic head on features/{config.features}",
         "strength": fit.strength,
         "held_out_loss": round(fit.held_out_loss, 4),
     }
-    return by_part(fit.log_probability_NC, usable), fold_N
+    return _Judgement(by_part(fit.log_probability_NC, usable), fold_N, seen_M, fit.seen_MC)
 
 
 def _from_scratch(
-    config: JudgeImageConfig, context: Context, usable: Usable, weight_N: NDArray[np.float64]
-) -> tuple[Iterator[NDArray[np.float64]], NDArray[np.int64]]:
+    config: JudgeImageConfig,
+    context: Context,
+    usable: Usable,
+    weight_N: NDArray[np.float64],
+    known_M: NDArray[np.int64],
+) -> _Judgement:
     from webclean.io.pixels import square_cache
     from webclean.nn import scratch
     from webclean.ops.heads import best_scale
@@ -163,8 +215,9 @@ def _from_scratch(
     fold_N = usable.folds(config.scratch_folds, context.seed)
     checkpoints = context.run.scratch(f"folds/r{config.round}")
     total = scratch.training_images(fold_N, config)
+    seen_M = _some(known_M)
     with context.progress(total=total, unit="images", label="networks from scratch") as bar:
-        logits_NC = scratch.fold_predictions(
+        found = scratch.fold_predictions(
             squares,
             usable.label_N,
             fold_N,
@@ -174,11 +227,14 @@ def _from_scratch(
             seed=context.seed,
             advance=bar.advance,
             checkpoint_dir=checkpoints,
-        ).astype(np.float64)
+            seen_M=seen_M,
+        )
+    logits_NC, seen_MC = found.logits_NC.astype(np.float64), found.seen_MC.astype(np.float64)
     scale, loss = best_scale(logits_NC, usable.label_N, weight_N)
     context.result |= {
         "judge": f"{config.scratch_folds} small networks from scratch",
         "scale": round(scale, 4),
         "held_out_loss": round(loss, 4),
     }
-    return by_part(log_softmax(scale * logits_NC), usable), fold_N
+    judged = by_part(log_softmax(scale * logits_NC), usable)
+    return _Judgement(judged, fold_N, seen_M, log_softmax(scale * seen_MC))

@@ -23,7 +23,7 @@ def refuse_model_in_sample(run: RunDir, model: str) -> None:
 
 
 def run(config: JudgeModelConfig, context: Context) -> Counts:
-    """Write predictions/image-r<k> from models/<model>/predictions, part by part.
+    """Write predictions/image-r<k> from models/<model>/predictions, part by part; inside/image-r<k> stays empty.
 
     Raises:
         ConfigError: the model predicts images that it was trained on.
@@ -41,5 +41,9 @@ def run(config: JudgeModelConfig, context: Context) -> Counts:
             tables.write_part(context.run, target, index, data, schema.PREDICTIONS_TABLE)
             judged += part.num_rows
             bar.advance(part.num_rows)
+    # Training keeps no word of the images inside of its folds; an older judge's must not stand for it.
+    none = tables.arrow_schema(schema.PREDICTIONS_TABLE).empty_table()
+    inside = schema.inside_path(schema.JUDGE_IMAGE, config.round)
+    tables.write_part(context.run, inside, 0, none, schema.PREDICTIONS_TABLE)
     context.result["judge"] = f"model:{config.model}"
     return Counts(total, judged, not_usable(context.run))

@@ -80,11 +80,11 @@ def weight(settings: Builder, context: Context, *, force: bool = False, decide: 
     weights that the model was trained on.
 
     Raises:
-        ConfigError: `judge` is no known one, or the model's predictions are in sample.
+        ConfigError: `judge` is no known one, the model's predictions are in sample, or a CLIP model is wanted.
         ArtifactMissingError: the model has not been trained.
     """
     from webclean.stages import decide as decide_stage
-    from webclean.stages import judge_model
+    from webclean.stages import imagetext, judge_model
 
     decide_stage.refuse_evidence(settings.build(DecideConfig), context)  # now, not when its turn comes
 
@@ -100,7 +100,10 @@ def weight(settings: Builder, context: Context, *, force: bool = False, decide: 
     if model is not None:
         judge_model.refuse_model_in_sample(context.run, model)
     features = settings.build(FeaturesConfig)
+    clip = imagetext.features_config(settings, settings.build(Stage2Config), general, features)
     made = step("features", features).result["features"]
+    if clip is not None and clip is not features:
+        step("features", clip)
     feature_set = None if made == "none" else features.name
     step("similarity", settings.build(SimilarityConfig))
     step("text", settings.build(TextConfig))
@@ -124,7 +127,8 @@ def weight(settings: Builder, context: Context, *, force: bool = False, decide: 
     if last > first:
         step("judge-text", settings.build(JudgeTextConfig, round=last))
     step("stage1", settings.build(Stage1Config, round=last))
-    step("stage2", settings.build(Stage2Config, round=last))
+    clip_features = None if clip is None else clip.name
+    step("stage2", settings.build(Stage2Config, round=last, clip_features=clip_features))
     if decide:
         step("decide", settings.build(DecideConfig, round=last))
     return outcomes

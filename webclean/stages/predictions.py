@@ -115,6 +115,40 @@ def write_predictions(
         tables.write_part(run, artefact, index, data, schema.PREDICTIONS_TABLE)
 
 
+def write_inside(
+    run: RunDir,
+    round_: int,
+    usable: Usable,
+    seen_M: NDArray[np.int64],
+    log_probability_MC: NDArray[np.float64],
+    fold_N: NDArray[np.int64],
+    *,
+    top: int,
+) -> None:
+    """Write what the image judge says of some images that it was trained on: one part, marked as in sample.
+
+    Args:
+        run: the run folder.
+        round_: whose judge.
+        usable: the images.
+        seen_M: places of these images among the usable ones.
+        log_probability_MC: of these.
+        fold_N: fold of each usable image.
+        top: most likely categories stored per image.
+    """
+    import pyarrow as pa
+
+    data: dict[str, Any] = {
+        schema.IMAGE_ID: usable.image_ids.take(pa.array(seen_M)),
+        schema.FOLD: fold_N[seen_M].astype(np.int32),
+        **prediction_columns(log_probability_MC, usable.label_N[seen_M], top),
+        schema.SIMILARITY: pa.nulls(len(seen_M), pa.float64()),
+        schema.IN_SAMPLE: np.ones(len(seen_M), dtype=bool),
+    }
+    artefact = schema.inside_path(schema.JUDGE_IMAGE, round_)
+    tables.write_part(run, artefact, 0, data, schema.PREDICTIONS_TABLE)
+
+
 def by_part(values_NC: NDArray[np.float64], usable: Usable) -> Iterator[NDArray[np.float64]]:
     """Rows of an array as the parts of `images` hold them."""
     start = 0

@@ -7,8 +7,9 @@ mean must not fall below the minimum.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,9 @@ from webclean.config import Stage2Config
 from webclean.errors import ConfigError
 from webclean.io import tables
 from webclean.ops import match_scores, stage_weights
+from webclean.stages import match_temperature, memorised
 from webclean.stages.base import Context, Counts, committed
+from webclean.stages.imagetext import ImageText
 from webclean.stages.predictions import dense
 from webclean.stages.rows import (
     Categories,
@@ -29,6 +32,9 @@ from webclean.stages.rows import (
     refuse_in_sample,
     write_columns,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +59,33 @@ def run(config: Stage2Config, ctx: Context) -> Counts:
     categories = Categories(ctx.run)
     judge = schema.predictions_path(schema.JUDGE_IMAGE, config.round)
     has_judge = ctx.has(judge)
-    if not has_judge:
+    if not has_judge and config.clip_features is None:
         ctx.note("no image judge: stage 2 leaves the weights of stage 1 as they are")
-    rows, counts = _read(config, ctx, categories, judge if has_judge else None)
+    image_text = None
+    if config.clip_features is not None:
+        image_text = ImageText(ctx, config.clip_features, categories.num)
+        has_judge = False  # whose predictions are not asked
+    temperature = None
+    if image_text is not None or has_judge:
+        temperature = _temperature(config, ctx, categories, judge, image_text)
+    score = _Score(config, ctx, categories, temperature) if has_judge else None
+    inside = None
+    if has_judge and ctx.has(schema.inside_path(schema.JUDGE_IMAGE, config.round)):
+        inside = memorised.Inside(ctx, config.round)
+    scored = _of_image_text(config, image_text, temperature) if image_text is not None else None
+    if score is not None:
+        scored = _of_judge(config, ctx, judge, score)
+    rows, counts = _read(config, ctx, categories, scored, inside)
     judged_N = ~np.isnan(rows.score_N)
 
     known_N = rows.score_N
     if config.match_score == "kl":
         known_N = stage_weights.share_of_class_max(known_N, rows.category_N, categories.num)
+    memory = None
+    if inside is not None and score is not None:
+        memory = inside.compare(ctx, score.of, rows.category_N, rows.score_N, known_N)
+        if memory is not None:
+            memorised.warn(ctx, memory, config.round)
     median_C = stage_weights.class_median(known_N, rows.category_N, categories.num)
     unjudged_C = np.where(np.isnan(median_C), 1.0, median_C)
     score_N = np.where(judged_N, known_N, unjudged_C[rows.category_N])
@@ -85,6 +110,8 @@ def run(config: Stage2Config, ctx: Context) -> Counts:
     effective_C = stage_weights.effective_samples(drawn_N, rows.category_N, categories.num)
     ctx.result = {
         "judged": int(np.count_nonzero(judged_N)),
+        "temperature": temperature,
+        "memorisation": memory,
         "mean_match": round(float(np.nanmean(raw_N)), 4) if rows.usable_N.any() else None,
         "mean_match_by_category": categories.by_name(raw_mean_C),
         "categories_lifted": int(np.count_nonzero(raw_mean_C < config.stage2_minimum_mean)),
@@ -93,30 +120,69 @@ def run(config: Stage2Config, ctx: Context) -> Counts:
     return counts
 
 
+def _temperature(
+    config: Stage2Config, ctx: Context, categories: Categories, judge: str, image_text: ImageText | None
+) -> float | None:
+    """Of the judge's probabilities, or the CLIP model's; None for a score that does not use one."""
+    if config.match_score != "expected":
+        return None
+    if not isinstance(config.match_temperature, str):
+        return config.match_temperature
+    if image_text is not None:
+        predict = match_temperature.of_image_text(image_text, categories.num)
+    else:
+        predict = match_temperature.of_judge(ctx, judge, categories.num)
+    return match_temperature.fitted(ctx, categories, config.round, predict)
+
+
+Scored = Callable[["pa.ChunkedArray", NDArray[np.int64]], NDArray[np.float64]]
+"""(ids of the next usable images, their labels) -> match scores, NaN where nobody has looked."""
+
+
+def _of_judge(config: Stage2Config, ctx: Context, judge: str, score: _Score) -> Scored:
+    wanted = (
+        schema.FOLD, schema.TOP_CATEGORIES, schema.TOP_PROBABILITIES, schema.LABEL_PROBABILITY, schema.IN_SAMPLE,
+    )  # fmt: skip
+    predictions = Follow(ctx.run, judge, schema.PREDICTIONS_TABLE, wanted)
+
+    def of(image_id: pa.ChunkedArray, label_N: NDArray[np.int64]) -> NDArray[np.float64]:
+        judged = predictions.take(image_id)
+        refuse_in_sample(judged)
+        return score.of(judged, label_N)
+
+    return of
+
+
+def _of_image_text(config: Stage2Config, image_text: ImageText, temperature: float | None) -> Scored:
+    assert temperature is not None
+
+    def of(image_id: pa.ChunkedArray, label_N: NDArray[np.int64]) -> NDArray[np.float64]:
+        return image_text.following(image_id, label_N, temperature, config.match_minimum)
+
+    return of
+
+
 def _read(
-    config: Stage2Config, ctx: Context, categories: Categories, judge: str | None
+    config: Stage2Config,
+    ctx: Context,
+    categories: Categories,
+    scored: Scored | None,
+    inside: memorised.Inside | None,
 ) -> tuple[_Rows, Counts]:
     run = ctx.run
-    score = _Score(config, ctx, categories) if judge is not None else None
     stage1 = Follow(
         run, schema.stage1_path(config.round), schema.STAGE1_TABLE, (schema.WEIGHT, schema.SAMPLING)
     )
-    predictions = None
-    if judge is not None:
-        wanted = (
-            schema.FOLD, schema.TOP_CATEGORIES, schema.TOP_PROBABILITIES, schema.LABEL_PROBABILITY,
-            schema.IN_SAMPLE,
-        )  # fmt: skip
-        predictions = Follow(run, judge, schema.PREDICTIONS_TABLE, wanted)
 
     def of_part(part: Any, usable_N: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
         image_id = part.column(schema.IMAGE_ID)
         category_N = categories.encode(part.column(schema.CATEGORY))
+        if inside is not None:
+            inside.meet(image_id)
         weights = stage1.take(image_id)
         score_N = np.full(part.num_rows, np.nan)
-        if predictions is not None and score is not None:
-            judged = predictions.take(image_id.filter(usable_N))
-            score_N[usable_N] = score.of(judged, category_N[usable_N])
+        if scored is not None:
+            score_N[usable_N] = scored(image_id.filter(usable_N), category_N[usable_N])
         return {
             "category_N": category_N,
             "usable_N": usable_N,
@@ -132,8 +198,11 @@ def _read(
 class _Score:
     """The chosen score of one part of predictions."""
 
-    def __init__(self, config: Stage2Config, ctx: Context, categories: Categories) -> None:
+    def __init__(
+        self, config: Stage2Config, ctx: Context, categories: Categories, temperature: float | None
+    ) -> None:
         self._config, self._num = config, categories.num
+        self._temperature = 1.0 if temperature is None else temperature
         if config.match_score == "kl":
             self._relation_CC = _relation(ctx, categories.num)
         elif config.match_by == "keywords":
@@ -147,7 +216,6 @@ class _Score:
 
     def of(self, judged: Any, label_N: NDArray[np.int64]) -> NDArray[np.float64]:
         """float64 (N,), NaN where the judge had nothing to go by."""
-        refuse_in_sample(judged)
         config = self._config
         if config.match_score == "expected":
             score_N = match_scores.expected_match(
@@ -155,7 +223,7 @@ class _Score:
                 padded(judged.column(schema.TOP_PROBABILITIES), config.match_top, 0.0, np.float64),
                 label_N,
                 self._matrix,
-                temperature=config.match_temperature,
+                temperature=self._temperature,
                 minimum=config.match_minimum,
             )
         else:
