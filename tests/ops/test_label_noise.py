@@ -219,6 +219,7 @@ def test_the_likeness_of_mistaken_labels_is_found(likeness):
 def test_the_likeness_is_where_a_literal_likelihood_is_highest():
     log_p_NC, label_N, _ = _mistaken_by_likeness(300, 4, 0.5, 0.6)
     confusion_CC = np.random.default_rng(1).random((4, 4)) + 0.2
+    log_odds_B = np.linspace(-4.0, 4.0, label_noise.NUM_BINS)
     first_N = log_p_NC.argmax(axis=1)
     doubted_N = first_N != label_N
 
@@ -228,25 +229,30 @@ def test_the_likeness_is_where_a_literal_likelihood_is_highest():
             log_p_NC[doubted_N], first_N[doubted_N], label_N[doubted_N], strict=True
         ):
             near = [max(v - max(log_p), -label_noise.FARTHEST) for v in log_p]
-            weights = [
-                0.0 if c == first else confusion_CC[first, c] * float(np.exp(b * near[c])) for c in range(4)
+            wrong = [
+                1 / (1 + np.exp(label_noise._odds(m, log_odds_B)))
+                for m in margins_under_every_label(log_p[None])[0]
             ]
-            total += float(np.log(weights[label] / sum(weights)))
+            weights = [
+                0.0 if c == first else confusion_CC[first, c] * wrong[c] * float(np.exp(b * near[c]))
+                for c in range(4)
+            ]
+            total += wrong[label] * float(np.log(weights[label] / sum(weights)))
         return total
 
-    found = label_noise._likeness(log_p_NC, label_N, doubted_N, first_N, confusion_CC)
+    found = label_noise._likeness(log_p_NC, label_N, doubted_N, first_N, confusion_CC, log_odds_B)
     grid = np.linspace(0, 2, 401)
     assert found == pytest.approx(grid[np.argmax([log_likelihood(b) for b in grid])], abs=0.005)
 
 
 def test_likeness_needs_doubted_images_and_three_categories():
     log_p_NC, label_N, _ = _mistaken_by_likeness(200, 4, 0.0, 0.0)
-    nobody_N = np.zeros(200, dtype=bool)
+    nobody_N, flat_B = np.zeros(200, dtype=bool), np.zeros(label_noise.NUM_BINS)
     first_N = log_p_NC.argmax(axis=1)
-    assert label_noise._likeness(log_p_NC, label_N, nobody_N, first_N, np.ones((4, 4))) == 0.0
+    assert label_noise._likeness(log_p_NC, label_N, nobody_N, first_N, np.ones((4, 4)), flat_B) == 0.0
     two_NC = log_softmax(log_p_NC[:, :2])
     first_N = two_NC.argmax(axis=1)
-    assert label_noise._likeness(two_NC, 1 - first_N, ~nobody_N, first_N, np.ones((2, 2))) == 0.0
+    assert label_noise._likeness(two_NC, 1 - first_N, ~nobody_N, first_N, np.ones((2, 2)), flat_B) == 0.0
 
 
 @given(st.integers(0, 10**6), st.floats(0.005, 0.9))

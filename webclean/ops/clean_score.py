@@ -33,7 +33,7 @@ from webclean.ops.evidence import (
     sigmoid,
 )
 from webclean.ops.heads import blocks, log_margin, log_softmax
-from webclean.ops.label_noise import calibrate
+from webclean.ops.label_noise import Calibration, calibrate
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -159,7 +159,9 @@ def combine(
         p_text_judge_N = alone("text-judge", text_N)
         weight = 0.0
         if told["text-judge"]["gain"] > 0:
-            weight, joint_NC, joint_N = _with_text(main_NC, evidence, text_N, label_N, known_N, p_right_N)
+            weight, joint_NC, joint_N = _with_text(
+                main_NC, evidence, text_N, label_N, known_N, p_right_N, main.least_wrong
+            )
         if weight > 0:
             view_NC = joint_NC
             view_odds_N = base_odds_N.copy()
@@ -230,7 +232,13 @@ def _joined(one_NC: Floats, other_NC: Floats, weight: float, has_other_N: Bools)
 
 
 def _with_text(
-    main_NC: Floats, evidence: Evidence, text_N: Floats, label_N: Ints, known_N: Bools, p_right_N: Floats
+    main_NC: Floats,
+    evidence: Evidence,
+    text_N: Floats,
+    label_N: Ints,
+    known_N: Bools,
+    p_right_N: Floats,
+    least_wrong: float,
 ) -> tuple[float, Floats, Floats]:
     """How much the text judge counts beside the image view, the view of both, and the known images' P(right).
 
@@ -252,20 +260,20 @@ def _with_text(
     if ratio < _LEAST_TEXT:
         return 0.0, main_NC, p_right_N[known_N]
 
-    def joined(weight: float) -> tuple[Floats, Floats]:
+    def joined(weight: float) -> tuple[Floats, Calibration]:
         joint_NC = _joined(main_NC, text_NC, weight, evidence.has_text_N)
-        return joint_NC, calibrate(_rows(joint_NC, known_N), label_N[known_N]).p_right_N
+        return joint_NC, calibrate(_rows(joint_NC, known_N), label_N[known_N])
 
-    wrong = float((1.0 - p_right_N[known_N]).mean())
     doubts = {}
     for scale in _TEXT_SCALES:
-        p_M = joined(scale * ratio)[1]
-        if (1.0 - p_M).mean() >= _KEPT_WRONG * wrong:
-            doubts[scale] = float((p_M * (1.0 - p_M)).mean())
+        found = joined(scale * ratio)[1]
+        if found.least_wrong >= _KEPT_WRONG * least_wrong:
+            doubts[scale] = float((found.p_right_N * (1.0 - found.p_right_N)).mean())
     if not doubts:
         return 0.0, main_NC, p_right_N[known_N]
     weight = ratio * max(scale for scale, doubt in doubts.items() if doubt <= _ALIKE * min(doubts.values()))
-    return weight, *joined(weight)
+    joint_NC, found = joined(weight)
+    return weight, joint_NC, found.p_right_N
 
 
 def _rows(log_probability_NC: Floats, known_N: Bools) -> Floats:

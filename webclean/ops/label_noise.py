@@ -64,12 +64,14 @@ class Calibration:
     """p_right_N: float64 (N,) in (0, 1); wrong_share: k in [0, 1]; confusion_CC: true x label, rows sum 1.
 
     likeness: b >= 0, how far wrong labels follow the judge's probabilities beyond the confusions.
+    least_wrong: mean P(label wrong) were b 0, which no misjudged right label raises.
     """
 
     p_right_N: Floats
     wrong_share: float
     confusion_CC: Floats
     likeness: float
+    least_wrong: float
 
 
 def margins_under_every_label(log_probability_NC: Floats) -> Floats:
@@ -122,14 +124,19 @@ def calibrate(log_probability_NC: Floats, label_N: Ints) -> Calibration:
         injected_B = injected.histogram(p_right_N, confusion_CC)
         share = _share(observed_B, injected_B, num) if knows else 0.0
         log_odds_B = _log_odds(observed_B, injected_B, share)
-        p_right_N = 1.0 / (1.0 + np.exp(-(np.interp(margin_N, _centers(), log_odds_B) + TILT * margin_N)))
+        p_right_N = 1.0 / (1.0 + np.exp(-_odds(margin_N, log_odds_B)))
         confusion_CC = _confusion(p_right_N, margin_N, suggested_N, label_N, num_categories)
-    likeness = 0.0
+    likeness, least = 0.0, float((1.0 - p_right_N).mean())
     if knows:
-        likeness = _likeness(log_probability_NC, label_N, margin_N < 0, suggested_N, confusion_CC)
+        likeness = _likeness(log_probability_NC, label_N, margin_N < 0, suggested_N, confusion_CC, log_odds_B)
         share = _share(observed_B, injected.histogram(p_right_N, confusion_CC, likeness), num)
         p_right_N = _shifted(p_right_N, share)
-    return Calibration(p_right_N, share, confusion_CC, likeness)
+    return Calibration(p_right_N, share, confusion_CC, likeness, least)
+
+
+def _odds(margin: Floats, log_odds_B: Floats) -> Floats:
+    """Log-odds of a right label at any margin, from those of the bins."""
+    return np.asarray(np.interp(margin, _centers(), log_odds_B) + TILT * margin)
 
 
 def _likeness(
@@ -138,12 +145,17 @@ def _likeness(
     doubted_N: NDArray[np.bool_],
     first_N: Ints,
     confusion_CC: Floats,
+    log_odds_B: Floats,
 ) -> float:
-    """The b in [0, LIKEST] under which the labels of doubted images are likeliest, a conditional logit.
+    """The b in [0, LIKEST] under which the wrong labels of doubted images are likeliest, a conditional logit.
+
+    A misjudged right label is near by nature, so each image counts by P(wrong) at its margin, and each label that
+    it might have had by P(wrong) at that label's: what is left out on one side is left out on the other.
 
     Args:
         doubted_N: bool, where the label is not the judge's first choice.
         first_N: int64, the judge's first choice there.
+        log_odds_B: of a right label, by margin.
     """
     from scipy.optimize import brentq
 
@@ -154,15 +166,16 @@ def _likeness(
     rows_M = rows_M[:: -(-len(rows_M) * num_categories // _COMPARED_VALUES)]
     log_p_MC = np.asarray(log_probability_NC[rows_M], dtype=np.float64)
     near_MC = np.maximum(log_p_MC - log_p_MC.max(axis=1, keepdims=True), -FARTHEST)
-    at = np.arange(len(rows_M))
-    base_MC = np.log(np.maximum(confusion_CC[first_N[rows_M]], 1e-300))
-    base_MC[at, first_N[rows_M]] = -np.inf
-    own = float(near_MC[at, label_N[rows_M]].sum())
+    wrong_MC = 1.0 / (1.0 + np.exp(_odds(margins_under_every_label(log_p_MC), log_odds_B)))
+    at, own_M, first_M = np.arange(len(rows_M)), label_N[rows_M], first_N[rows_M]
+    base_MC = np.log(np.maximum(confusion_CC[first_M] * wrong_MC, 1e-300))
+    base_MC[at, first_M] = -np.inf
+    counts_M = wrong_MC[at, own_M]
+    own = float(counts_M @ near_MC[at, own_M])
 
     def slope(likeness: float) -> float:
-        """Of the log-likelihood, which is concave: nearness of the labels beyond that of those drawn with b."""
-        drawn_MC = _softmax(base_MC + likeness * near_MC)
-        return own - float((drawn_MC * near_MC).sum())
+        """Nearness of the labels beyond that of labels drawn with b; falls as b grows."""
+        return own - float(counts_M @ (_softmax(base_MC + likeness * near_MC) * near_MC).sum(axis=1))
 
     if slope(0.0) <= 0.0:
         return 0.0
