@@ -84,7 +84,7 @@ def measure(folder: Path, rows: int, categories: int, num_words: int, workers: i
     context = Context(crawl.run, engine, progress=clock)
     names = np.array([f"w{number}" for number in range(num_words)])
     with WordStore(crawl.run.scratch("text")) as store:
-        for index, row_N, rng in crawl.parts():
+        for _, row_N, rng in crawl.parts():
             word_NK = np.minimum(rng.zipf(1.2, (len(row_N), KEYWORDS)) - 1, num_words - 1)
             spread = rng.random(word_NK.shape) < 0.3  # so that all words occur
             word_NK = np.where(spread, rng.integers(0, num_words, word_NK.shape), word_NK)
@@ -127,9 +127,9 @@ def main() -> None:
         folder = options.work / f"{rows}-{categories}-words"
         print(measure(folder, rows, categories, options.words, options.workers))
         return
+    threads = os.environ.get("OMP_NUM_THREADS", "not set")
     lines = [
-        f"{datetime.date.today()}, {options.machine}, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}, load"
-        f" {os.getloadavg()[0]:.1f}.",
+        f"{datetime.date.today()}, {options.machine}, OMP_NUM_THREADS {threads}, load {os.getloadavg()[0]:.1f}.",
         "",
         f"    python benchmarks/{Path(__file__).name} {' '.join(sys.argv[1:])}",
         "",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class ScratchRows(np.memmap):  # type: ignore[type-arg]
+class ScratchRows(np.memmap):
     """An array in a file that gives back what it is asked for as a copy, and lets go of the pages it was in."""
 
     @classmethod
