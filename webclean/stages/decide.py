@@ -56,8 +56,8 @@ def source_fingerprint(config: DecideConfig) -> str | None:
 def run(config: DecideConfig, context: Context) -> Counts:
     """Write decisions/<name>: one row for every image, with its score, the parts of it and its reason.
 
-    The share of wrong labels is that of the whole crawl, so the log-probabilities of each judge lie in files of the scratch
-    folder, 4 bytes an image and category, and once in memory: the image judges' sum. Beside it some 300 bytes an image are held.
+    The share of wrong labels is that of the whole crawl, so the log-probabilities of each judge, and of judges joined, lie in
+    files of the scratch folder, 4 bytes an image and category each. In memory some 300 bytes an image are held.
     """
     run_dir = context.run
     categories = Categories(run_dir)
