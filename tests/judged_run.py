@@ -98,15 +98,17 @@ class JudgedRun:
         record = {"inputs": {}, "digest": digest, "fingerprint": digest, "counts": {}, "result": result or {}}
         self.run.write_json(f"{artefact}/{schema.RUN_JSON}", json.loads(json.dumps(record)))
 
-    def features(self, x_ND: np.ndarray | None = None, *, label_free: bool = True) -> None:
-        """features/default of the usable images."""
+    def features(
+        self, x_ND: np.ndarray | None = None, *, label_free: bool = True, name: str = "default"
+    ) -> None:
+        """Features of the usable images."""
         x_ND = (self.world.x_ND if x_ND is None else x_ND)[self.usable]
         rows = [
             {"image_id": self.image_ids[i], "vector": x.astype(np.float32).tolist()}
             for i, x in zip(self.usable, x_ND, strict=True)
         ]
-        result = {"features": "default", "label_free": label_free}
-        self.commit("features/default", schema.features_table(x_ND.shape[1]), rows, result)
+        result = {"features": name, "label_free": label_free}
+        self.commit(schema.features_path(name), schema.features_table(x_ND.shape[1]), rows, result)
 
     def relations(self) -> None:
         """Categories that match themselves only, and no text mass."""

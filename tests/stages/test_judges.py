@@ -240,6 +240,27 @@ def test_round_two_stands_beside_round_one(done):
     )
 
 
+@pytest.mark.parametrize(("features", "measured"), [("default", False), ("other", True)])
+def test_likeness_is_measured_once_for_all_rounds_on_the_same_features(done, monkeypatch, features, measured):
+    """No belief has a part in it; features of another network are another question."""
+    rows = [{"image_id": done.image_ids[i], "p_right": (i % 7) / 7} for i in done.usable]
+    done.commit(schema.beliefs_path(1), schema.BELIEFS_TABLE, rows)
+    done.features(name="other")
+    calls, likeness = [], judge_neighbors._likeness
+
+    def counted(*given):
+        calls.append(1)
+        return likeness(*given)
+
+    monkeypatch.setattr(judge_neighbors, "_likeness", counted)
+    done.execute("judge-neighbors", JudgeNeighborsConfig(round=2, features=features))
+    assert bool(calls) == measured
+    again = done.rows(schema.predictions_path("neighbors", 2), schema.PREDICTIONS_TABLE)
+    first = done.predictions("neighbors")
+    np.testing.assert_array_equal(again["similarity"], first["similarity"])
+    assert not np.allclose(again["log_margin"].astype(float), first["log_margin"].astype(float))
+
+
 def test_beliefs_tell_right_labels_from_wrong_ones(done):
     """P(label right) of the usable images in their order; what is told of the crawl is their mean."""
     done.execute("believe", BelieveConfig())

@@ -16,8 +16,8 @@ Shapes: N usable images, C categories.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ from webclean.ops.label_noise import Calibration, calibrate
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Room = Callable[[tuple[int, int], Any], NDArray[Any]]
+"""Makes an array (N, C) of a dtype: in memory, or in a file where it would not fit."""
 
 _UNJUDGED_ODDS = float(np.log(2.0))  # the least that an image without any judge gets, see _without_judge
 _MASS_FLOOR = 0.01  # keeps the log of a text mass finite
@@ -93,6 +95,14 @@ class Score:
     further: Mapping[str, Floats] = field(default_factory=dict)
     """What each attached evidence says alone, as p_*."""
 
+    def at(self, rows: slice) -> Score:
+        """The scores of some of the images."""
+        cut: dict[str, Any] = {
+            name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)
+        }
+        cut["further"] = {name: p_N[rows] for name, p_N in self.further.items()}
+        return replace(self, **cut)
+
 
 def combine(
     evidence: Evidence,
@@ -102,6 +112,7 @@ def combine(
     *,
     neighbor_weight: float,
     topic_middle: float,
+    room: Room = np.empty,
 ) -> Score:
     """P(label right) of every usable image, and what each part of the evidence said.
 
@@ -112,14 +123,15 @@ def combine(
         num_categories: C.
         neighbor_weight: weight of the neighbours' log-probabilities beside the judge's.
         topic_middle: see `evidence.on_topic`.
+        room: for the views that are joined.
     """
     num = len(label_N)
     unknown = np.full(num, np.nan)
     told: dict[str, Any] = {}
     topic_N = on_topic(evidence.similarity_N, label_N, topic_middle)
-    p_judge_N = _alone(evidence.judge_NC, evidence.judged_N, label_N)
-    p_neighbors_N = _alone(evidence.neighbors_NC, evidence.judged_N, label_N)
-    image_NC = image_view(evidence.judge_NC, evidence.neighbors_NC, neighbor_weight)
+    p_judge_N = _alone(evidence.judge_NC, evidence.judged_N, label_N, room)
+    p_neighbors_N = _alone(evidence.neighbors_NC, evidence.judged_N, label_N, room)
+    image_NC = image_view(evidence.judge_NC, evidence.neighbors_NC, neighbor_weight, room)
     rank_N = -evidence.rank_percentile_N
     mass_N = np.log(evidence.text_mass_N + _MASS_FLOOR)
     text_N = unknown if evidence.text_judge_NC is None else log_margin(evidence.text_judge_NC, label_N)
@@ -140,7 +152,7 @@ def combine(
             suggested_probability_N=np.zeros(num), no_judge=True, main_view="none", told=told,
         )  # fmt: skip
 
-    main = calibrate(_rows(main_NC, known_N), label_N[known_N])
+    main = calibrate(rows_of(main_NC, known_N, room), label_N[known_N])
     told[main_view] = {"wrong_share_alone": round(main.wrong_share, 4)}
     prior_odds = float(logit(np.array([np.clip(main.p_right_N.mean(), 0.01, 0.99)]))[0])
     # Without an opinion an image stands where the crawl does, but lack of evidence condemns nobody.
@@ -160,7 +172,7 @@ def combine(
         weight = 0.0
         if told["text-judge"]["gain"] > 0:
             weight, joint_NC, joint_N = _with_text(
-                main_NC, evidence, text_N, label_N, known_N, p_right_N, main.least_wrong
+                main_NC, evidence, text_N, label_N, known_N, p_right_N, main.least_wrong, room
             )
         if weight > 0:
             view_NC = joint_NC
@@ -213,18 +225,20 @@ def combine(
     )  # fmt: skip
 
 
-def image_view(judge_NC: Floats | None, neighbors_NC: Floats | None, neighbor_weight: float) -> Floats | None:
+def image_view(
+    judge_NC: Floats | None, neighbors_NC: Floats | None, neighbor_weight: float, room: Room = np.empty
+) -> Floats | None:
     """Log-probabilities of the image judges, (N, C): judge plus weighted neighbours, renormalised; None without both."""
     if judge_NC is None:
         return neighbors_NC
     if neighbors_NC is None or neighbor_weight == 0.0:
         return judge_NC
-    return _joined(judge_NC, neighbors_NC, neighbor_weight, np.ones(len(judge_NC), dtype=bool))
+    return _joined(judge_NC, neighbors_NC, neighbor_weight, np.ones(len(judge_NC), dtype=bool), room)
 
 
-def _joined(one_NC: Floats, other_NC: Floats, weight: float, has_other_N: Bools) -> Floats:
+def _joined(one_NC: Floats, other_NC: Floats, weight: float, has_other_N: Bools, room: Room) -> Floats:
     """log p + weight log q of the images that have q, renormalised; of the first one's dtype, block by block."""
-    joined_NC = np.empty(one_NC.shape, dtype=one_NC.dtype)
+    joined_NC = room((one_NC.shape[0], one_NC.shape[1]), one_NC.dtype)
     for rows in blocks(one_NC.shape[0], one_NC.shape[1]):
         other_MC = np.where(has_other_N[rows, None], other_NC[rows], 0.0)
         joined_NC[rows] = log_softmax(one_NC[rows].astype(np.float64) + weight * other_MC)
@@ -239,6 +253,7 @@ def _with_text(
     known_N: Bools,
     p_right_N: Floats,
     least_wrong: float,
+    room: Room,
 ) -> tuple[float, Floats, Floats]:
     """How much the text judge counts beside the image view, the view of both, and the known images' P(right).
 
@@ -253,7 +268,7 @@ def _with_text(
     both_N = known_N & np.isfinite(text_N)
     if not both_N.any():
         return 0.0, main_NC, p_right_N[known_N]
-    margin_M = np.clip(log_margin(_rows(main_NC, known_N), label_N[known_N]), -_MARGIN, _MARGIN)
+    margin_M = np.clip(log_margin(rows_of(main_NC, known_N, room), label_N[known_N]), -_MARGIN, _MARGIN)
     odds_M = np.clip(logit(p_right_N[known_N]), -_ODDS, _ODDS)
     own = float(np.cov(margin_M, odds_M)[0, 1] / max(float(margin_M.var(ddof=1)), 1e-12))
     ratio = cross_slope(text_N[both_N], p_right_N[both_N]) / own if own > 0 else 0.0
@@ -261,8 +276,8 @@ def _with_text(
         return 0.0, main_NC, p_right_N[known_N]
 
     def joined(weight: float) -> tuple[Floats, Calibration]:
-        joint_NC = _joined(main_NC, text_NC, weight, evidence.has_text_N)
-        return joint_NC, calibrate(_rows(joint_NC, known_N), label_N[known_N])
+        joint_NC = _joined(main_NC, text_NC, weight, evidence.has_text_N, room)
+        return joint_NC, calibrate(rows_of(joint_NC, known_N, room), label_N[known_N])
 
     doubts = {}
     for scale in _TEXT_SCALES:
@@ -276,15 +291,24 @@ def _with_text(
     return weight, joint_NC, found.p_right_N
 
 
-def _rows(log_probability_NC: Floats, known_N: Bools) -> Floats:
+def rows_of(log_probability_NC: Floats, known_N: Bools, room: Room) -> Floats:
     """The known rows; no copy where that is all of them."""
-    return log_probability_NC if known_N.all() else log_probability_NC[known_N]
+    if known_N.all():
+        return log_probability_NC
+    num, num_categories = log_probability_NC.shape
+    known_MC = room((int(known_N.sum()), num_categories), log_probability_NC.dtype)
+    end = 0
+    for rows in blocks(num, num_categories):
+        some = log_probability_NC[rows][known_N[rows]]
+        known_MC[end : end + len(some)] = some
+        end += len(some)
+    return known_MC
 
 
-def _alone(log_probability_NC: Floats | None, known_N: Bools, label_N: Ints) -> Floats:
+def _alone(log_probability_NC: Floats | None, known_N: Bools, label_N: Ints, room: Room) -> Floats:
     p_N = np.full(len(label_N), np.nan)
     if log_probability_NC is not None and known_N.any():
-        p_N[known_N] = calibrate(_rows(log_probability_NC, known_N), label_N[known_N]).p_right_N
+        p_N[known_N] = calibrate(rows_of(log_probability_NC, known_N, room), label_N[known_N]).p_right_N
     return p_N
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webclean.ops.grouping import rows_by_code
+from webclean.ops.heads import blocks
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -214,30 +215,33 @@ def _judge_likeness(similarity_N: Floats, row_M: Ints, z_N: Floats) -> bool:
 
 def _standardise(x_NE: Floats, present_NE: Bools) -> Floats:
     """Columns with mean 0 and variance 1 over the images that have them; 0 elsewhere."""
-    count_E = np.maximum(present_NE.sum(axis=0), 1)
-    clean_NE = np.where(present_NE, x_NE, 0.0)
-    mean_E = clean_NE.sum(axis=0) / count_E
-    centred_NE = np.where(present_NE, x_NE - mean_E, 0.0)
-    spread_E = np.sqrt((centred_NE**2).sum(axis=0) / count_E)
-    result: Floats = centred_NE / np.where(spread_E > 0, spread_E, 1.0)
+    result = np.zeros(x_NE.shape)
+    for column_N, present_N, into_N in zip(x_NE.T, present_NE.T, result.T, strict=True):
+        known_M = column_N[present_N]
+        known_M = known_M - known_M.sum() / max(len(known_M), 1)
+        spread = np.sqrt((known_M**2).sum() / max(len(known_M), 1))
+        into_N[present_N] = known_M / (spread if spread > 0 else 1.0)
     return result
 
 
 def _logistic(x_NE: Floats, target_N: Floats, low: float = 0.0, high: float = 1.0) -> Floats:
     """Intercept and slopes of target ~ low + (high - low) sigmoid(x), by Fisher scoring on the log loss."""
-    design = np.column_stack([np.ones(len(x_NE)), x_NE])
-    penalty = _RIDGE * len(x_NE) * np.eye(design.shape[1])
+    size = x_NE.shape[1] + 1
+    penalty = _RIDGE * len(x_NE) * np.eye(size)
     penalty[0, 0] = 0.0
-    beta = np.zeros(design.shape[1])
+    beta = np.zeros(size)
     start = (target_N.mean() - low) / (high - low)
     beta[0] = logit(np.clip(np.array([start]), 1e-6, 1 - 1e-6))[0]
     for _ in range(50):
-        p_N = sigmoid(design @ beta)
-        mean_N = np.clip(low + (high - low) * p_N, 1e-12, 1 - 1e-12)
-        slope_N = (high - low) * p_N * (1 - p_N)
-        weight_N = slope_N / (mean_N * (1 - mean_N))
-        gradient = design.T @ (weight_N * (target_N - mean_N)) - penalty @ beta
-        information = (design * (weight_N * slope_N)[:, None]).T @ design + penalty + 1e-9 * np.eye(len(beta))
+        gradient, information = -penalty @ beta, penalty + 1e-9 * np.eye(size)
+        for rows in blocks(len(x_NE), size):
+            design = np.column_stack([np.ones(rows.stop - rows.start), x_NE[rows]])
+            p_M = sigmoid(design @ beta)
+            mean_M = np.clip(low + (high - low) * p_M, 1e-12, 1 - 1e-12)
+            slope_M = (high - low) * p_M * (1 - p_M)
+            weight_M = slope_M / (mean_M * (1 - mean_M))
+            gradient += design.T @ (weight_M * (target_N[rows] - mean_M))
+            information += (design * (weight_M * slope_M)[:, None]).T @ design
         step = np.linalg.solve(information, gradient)
         beta = beta + np.clip(step, -2.0, 2.0)
         if np.abs(step).max() < 1e-9:

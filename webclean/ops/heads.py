@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -108,18 +109,31 @@ def following_folds(fold_N: Ints) -> dict[int, int]:
 
 
 def best_scale(logits_NC: Floats, label_N: Ints, weight_N: Floats) -> tuple[float, float]:
-    """Scale (inverse temperature) of logits (N, C) of lowest weighted cross entropy, and that cross entropy."""
+    """Scale (inverse temperature) of logits (N, C) of lowest weighted cross entropy, and that cross entropy.
 
-    def loss(scale: float) -> float:
-        return cross_entropy(log_softmax(scale * logits_NC), label_N, weight_N)
+    Cross entropy is convex in the scale, so that halving finds the best of a grid.
+    """
 
-    losses = [loss(scale) for scale in _TEMPERATURES]
-    best = int(np.argmin(losses))
-    low, high = _TEMPERATURES[max(0, best - 1)], _TEMPERATURES[min(len(_TEMPERATURES) - 1, best + 1)]
-    fine = np.geomspace(low, high, 9)
-    fine_losses = [loss(scale) for scale in fine]
-    chosen = int(np.argmin(fine_losses))
-    return float(fine[chosen]), float(fine_losses[chosen])
+    def best(scales: Floats) -> tuple[int, float]:
+        @cache
+        def loss(place: int) -> float:
+            return cross_entropy(log_softmax(scales[place] * logits_NC), label_N, weight_N)
+
+        low, high = 0, len(scales) - 1
+        while low < high:
+            middle = (low + high) // 2
+            if loss(middle) <= loss(middle + 1):
+                high = middle
+            else:
+                low = middle + 1
+        return low, loss(low)
+
+    near, _ = best(_TEMPERATURES)
+    fine = np.geomspace(
+        _TEMPERATURES[max(0, near - 1)], _TEMPERATURES[min(len(_TEMPERATURES) - 1, near + 1)], 9
+    )
+    chosen, lowest = best(fine)
+    return float(fine[chosen]), lowest
 
 
 def cross_entropy(log_probability_NC: Floats, label_N: Ints, weight_N: Floats) -> float:

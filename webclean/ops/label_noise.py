@@ -203,7 +203,9 @@ def _shifted(p_right_N: Floats, share: float) -> Floats:
 def _knows(log_probability_NC: Floats, label_N: Ints) -> bool:
     """Whether the judge puts the given labels above others, beyond what it thinks of the categories at large."""
     num, num_categories = log_probability_NC.shape
-    mean_C = np.mean(log_probability_NC, axis=0, dtype=np.float64)
+    mean_C = np.zeros(num_categories)
+    for rows in _chunks(num, num_categories):
+        mean_C += np.sum(log_probability_NC[rows], axis=0, dtype=np.float64) / num
     above = 0.0
     for rows in _chunks(num, num_categories):
         beyond_NC = np.asarray(log_probability_NC[rows], dtype=np.float64) - mean_C

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from webclean.ops.cells import Cells
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Blocks = Callable[[], Iterable[tuple[slice, NDArray[np.floating[Any]]]]]
@@ -25,14 +27,9 @@ EXACT = 2**15  # images up to which all pairs are compared
 _SPARE = 32  # further neighbours fetched, since copies of the image itself do not vote
 _FLOOR = 0.01  # share of the mean vote given to every category, so that none has probability 0
 TOPIC_NEIGHBORS = 10
-# Beyond EXACT (docs/decisions/0016): directions kept, images that they are found on, cells of the inverted file per square
-# root of the images, cells that a search looks at, images per cell and rounds of their k-means.
+# Beyond EXACT (docs/decisions/0016): directions kept, and images that they are found on.
 _DIRECTIONS = 128
 _MOMENT_IMAGES = 2**16
-_CELLS = 2.0
-_CELLS_LOOKED_AT = 12
-_CELL_IMAGES = 64
-_CELL_ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -60,21 +57,17 @@ class Index:
         for rows, block_MD in blocks():
             unit_MD = _unit(block_MD)
             self._unit_NK[rows] = unit_MD if directions_DK is None else unit_MD @ directions_DK
-        width = self._unit_NK.shape[1]
-        self._index: Any = faiss.IndexFlatIP(width)
-        if not self.is_exact:
-            cells = int(_CELLS * np.sqrt(num))
-            self._cells = self._index  # faiss keeps no reference to it
-            self._index = faiss.IndexIVFFlat(self._cells, width, cells, faiss.METRIC_INNER_PRODUCT)
-            self._index.cp.niter, self._index.cp.max_points_per_centroid = _CELL_ROUNDS, _CELL_IMAGES
-            self._index.cp.min_points_per_centroid = 1  # else faiss writes a warning of its own
-            self._index.nprobe = _CELLS_LOOKED_AT
-            chosen = np.arange(min(num, cells * _CELL_IMAGES)) * num // min(num, cells * _CELL_IMAGES)
-            self._index.train(self._unit_NK[chosen])
-        self._index.add(self._unit_NK)
+        if self.is_exact:
+            self._index: Any = faiss.IndexFlatIP(self._unit_NK.shape[1])
+            self._index.add(self._unit_NK)
+        else:
+            self._cells = Cells(self._unit_NK)
+            del self._unit_NK
 
     def nearest(self, rows: slice, k: int) -> tuple[NDArray[np.float32], Ints]:
         """Cosines and places (M, K) of the nearest images, these images themselves among them; -1 where there are fewer."""
+        if not self.is_exact:
+            return self._cells.nearest(rows, k)
         cosine_MK, near_MK = self._index.search(self._unit_NK[rows], k)
         return cosine_MK, near_MK
 

@@ -6,17 +6,19 @@ on the image view in every round.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 from webclean import schema
 from webclean.config import BelieveConfig
 from webclean.io import tables
-from webclean.ops.clean_score import image_view
+from webclean.ops.clean_score import image_view, rows_of
 from webclean.ops.label_noise import calibrate
 from webclean.stages.base import Context, Counts
 from webclean.stages.judged import read_usable
-from webclean.stages.predictions import Judgement, read_predictions
+from webclean.stages.predictions import Judgement, read_predictions, rows_in_scratch
 
 
 def run(config: BelieveConfig, context: Context) -> Counts:
@@ -40,11 +42,12 @@ def run(config: BelieveConfig, context: Context) -> Counts:
         if one is not None:
             known_N |= one.known_N
     head_NC, neighbors_NC = (None if one is None else one.log_probability_NC for one in judges)
-    view_NC = image_view(head_NC, neighbors_NC, config.neighbor_weight)
+    room = partial(rows_in_scratch, context.run)
+    view_NC = image_view(head_NC, neighbors_NC, config.neighbor_weight, room)
     p_right_N: NDArray[np.float64] = np.ones(num)
     share: float | None = None
     if view_NC is not None:
-        found = calibrate(view_NC if known_N.all() else view_NC[known_N], usable.label_N[known_N])
+        found = calibrate(rows_of(view_NC, known_N, room), usable.label_N[known_N])
         share = round(1.0 - float(found.p_right_N.mean()), 4)
         p_right_N[:] = found.p_right_N.mean()
         p_right_N[known_N] = found.p_right_N

@@ -101,7 +101,14 @@ CHAIN = (
         "judge-neighbors",
         "webclean.stages.judge_neighbors",
         "weight",
-        ("images", "categories", "duplicates", "features/{features}", "beliefs/r{previous}"),
+        (
+            "images",
+            "categories",
+            "duplicates",
+            "features/{features}",
+            "beliefs/r{previous}",
+            "predictions/neighbors-r{previous}?",
+        ),
         ("predictions/neighbors-r{round}",),
     ),
     Stage(

@@ -61,20 +61,38 @@ class CopyTable:
             self._rows = tables.read(run, schema.DUPLICATES, schema.DUPLICATES_TABLE, _COLUMNS)
         else:
             self._rows = tables.arrow_schema(schema.DUPLICATES_TABLE).empty_table().select(_COLUMNS)
-        self._ids = self._rows.column(schema.IMAGE_ID).combine_chunks()
+        # Sorted once: Arrow's index_in would hash all of them again for each part of a crawl.
+        id_D = _bytes(self._rows.column(schema.IMAGE_ID).to_pylist())
+        self._order_D = np.argsort(id_D, kind="stable")
+        self._id_D = id_D[self._order_D]
 
     def of(self, image_id: pa.ChunkedArray | Sequence[str]) -> Copies:
         """What is known of these images, in their order."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        if not isinstance(image_id, pa.ChunkedArray):
-            image_id = pa.chunked_array([pa.array(image_id, type=pa.string())])
-        place = pc.index_in(image_id, value_set=self._ids)
-        rows = self._rows.take(place)  # all null where there is no row
+        chunks = (
+            image_id.chunks if isinstance(image_id, pa.ChunkedArray) else [pa.array(image_id, pa.string())]
+        )
+        places = [pa.array([], pa.int64()), *(self._places(chunk.to_pylist()) for chunk in chunks)]
+        rows = self._rows.take(pa.concat_arrays(places))  # all null where there is no row
         is_keeper = pc.equal(rows.column(schema.IMAGE_ID), rows.column(schema.KEEPER_ID))
         return Copies(
             np.asarray(pc.fill_null(rows.column(schema.GROUP), NO_GROUP).to_numpy(), dtype=np.int64),
             flags(pc.fill_null(is_keeper, False)),
             flags(pc.is_valid(rows.column(schema.AGAINST))),
         )
+
+    def _places(self, image_id: list[str]) -> pa.Array:
+        """Row of each image, null where it has none."""
+        import pyarrow as pa
+
+        if not len(self._id_D):
+            return pa.nulls(len(image_id), pa.int64())
+        id_N = _bytes(image_id)
+        at_N = np.minimum(np.searchsorted(self._id_D, id_N), len(self._id_D) - 1)
+        return pa.array(self._order_D[at_N], mask=self._id_D[at_N] != id_N)
+
+
+def _bytes(image_id: list[str]) -> NDArray[np.bytes_]:
+    return np.array([one.encode() for one in image_id], dtype=np.bytes_)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from webclean.errors import ConfigError
 from webclean.io import tables
 from webclean.ops import policies
 from webclean.ops.clean_score import Evidence, Score, combine
+from webclean.ops.trusted import Correction
 from webclean.stages import attach, score_reports
 from webclean.stages import trusted as trusted_labels
 from webclean.stages.base import Context, Counts, committed
 from webclean.stages.copies import Copies, CopyTable
 from webclean.stages.judged import Usable, read_usable
-from webclean.stages.predictions import Judgement, read_predictions
+from webclean.stages.predictions import Judgement, read_predictions, rows_in_scratch
 from webclean.stages.rows import Categories, Follow, flags, floats, is_usable
 from webclean.stages.trusted import Trusted
 
@@ -54,8 +56,8 @@ def source_fingerprint(config: DecideConfig) -> str | None:
 def run(config: DecideConfig, context: Context) -> Counts:
     """Write decisions/<name>: one row for every image, with its score, the parts of it and its reason.
 
-    The share of wrong labels is that of the whole crawl, so the log-probabilities of each judge lie in files of the scratch
-    folder, 4 bytes an image and category, and once in memory: the image judges' sum. Beside it some 300 bytes an image are held.
+    The share of wrong labels is that of the whole crawl, so the log-probabilities of each judge, and of judges joined, lie in
+    files of the scratch folder, 4 bytes an image and category each. In memory some 300 bytes an image are held.
     """
     run_dir = context.run
     categories = Categories(run_dir)
@@ -70,6 +72,7 @@ def run(config: DecideConfig, context: Context) -> Counts:
         usable.num_categories,
         neighbor_weight=config.neighbor_weight,
         topic_middle=config.topic_middle,
+        room=partial(rows_in_scratch, run_dir),
     )
     trusted, correction, before = None, None, score
     if config.trusted is not None:
@@ -86,8 +89,8 @@ def run(config: DecideConfig, context: Context) -> Counts:
             f"{len(usable.label_N)} usable images are few: the share of wrong labels is estimated too low rather"
             " than too high, and a target purity may not be reached; look at the lowest scores yourself"
         )
-    parts = score_reports.added(before, correction)
-    counts = _write(config, context, score, categories, trusted, parts)
+    added = partial(_added, before, correction)
+    counts = _write(config, context, score, categories, trusted, added)
     context.result |= _told(score, usable, categories)
     stage1 = schema.stage1_path(config.round)
     if not score.no_judge and context.has(stage1):
@@ -200,13 +203,17 @@ def _of_usable(
     return np.concatenate(pieces)
 
 
+def _added(score: Score, correction: Correction | None, rows: slice) -> Mapping[str, NDArray[np.float64]]:
+    return score_reports.added(score.at(rows), correction)
+
+
 def _write(
     config: DecideConfig,
     context: Context,
     score: Score,
     categories: Categories,
     trusted: Trusted | None,
-    parts: Mapping[str, NDArray[np.float64]],
+    added: Callable[[slice], Mapping[str, NDArray[np.float64]]],
 ) -> Counts:
     """Spread the usable images' scores over all images, settle copies, apply the policy, write part by part."""
     import pyarrow as pa
@@ -223,14 +230,14 @@ def _write(
         pieces["keeper"].append(of_part.is_keeper_N)
     category_M, ok_M, group_M, keeper_M = (np.concatenate(piece) for piece in pieces.values())
 
-    def spread(value_N: NDArray[Any], rows: slice) -> NDArray[np.float64]:
-        """The usable images' numbers as those of some rows of `images`; NaN where a row is no usable image."""
+    def spread(value_K: NDArray[Any], rows: slice) -> NDArray[np.float64]:
+        """The numbers of these rows' usable images as those of the rows; NaN where a row is no usable image."""
         value_M = np.full(rows.stop - rows.start, np.nan)
-        value_M[ok_M[rows]] = value_N[first_M[rows.start] : first_M[rows.stop]]
+        value_M[ok_M[rows]] = value_K
         return value_M
 
     first_M = np.concatenate([[0], np.cumsum(ok_M)])
-    trusted_N = np.zeros(len(score.clean_N)) if trusted is None else trusted.known_N
+    trusted_N = np.zeros(len(score.clean_N), dtype=bool) if trusted is None else trusted.known_N
     clean_M = spread(score.clean_N, slice(0, len(ok_M)))
     no_test = np.zeros(0, dtype=bool)  # settling copies does not ask for it
     settled = Copies(group_M, keeper_M, no_test).settle(ok_M, category_M, clean_M)
@@ -241,6 +248,8 @@ def _write(
     for index, part in enumerate(tables.iter_parts(run, schema.IMAGES, schema.IMAGES_TABLE, wanted)):
         rows = slice(start, start + part.num_rows)
         start = rows.stop
+        usable = slice(int(first_M[rows.start]), int(first_M[rows.stop]))
+        one = score.at(usable)
         image_id = part.column(schema.IMAGE_ID)
         verdicts = policies.decide_keep(
             clean_M[rows],
@@ -251,23 +260,23 @@ def _write(
             copy_table.of(image_id).is_against_N,
             policy,
         )
-        suggested_p_M = spread(score.suggested_probability_N, rows)
+        suggested_p_M = spread(one.suggested_probability_N, rows)
         better_M = suggested_p_M > clean_M[rows]  # False for NaN
-        suggested_M = np.where(better_M, spread(score.suggested_N, rows), -1)
+        suggested_M = np.where(better_M, spread(one.suggested_N, rows), -1)
         columns: dict[str, Any] = {
             schema.IMAGE_ID: image_id,
             schema.KEEP: verdicts.keep_N,
             schema.WEIGHT: np.where(verdicts.keep_N, weights.of(image_id, clean_M[rows]), 0.0),
             schema.CLEAN_SCORE: clean_M[rows],
-            schema.P_RANK: spread(score.p_rank_N, rows),
-            schema.P_TEXT: spread(score.p_mass_N, rows),
-            schema.P_TEXT_JUDGE: spread(score.p_text_judge_N, rows),
-            schema.P_JUDGE: spread(score.p_judge_N, rows),
-            schema.P_NEIGHBORS: spread(score.p_neighbors_N, rows),
-            schema.P_TOPIC: spread(score.p_topic_N, rows),
-            schema.P_SOMNET: spread(score.p_somnet_N, rows),
-            **{name: spread(added_N, rows) for name, added_N in parts.items()},
-            schema.TRUSTED: spread(trusted_N, rows) == 1.0,
+            schema.P_RANK: spread(one.p_rank_N, rows),
+            schema.P_TEXT: spread(one.p_mass_N, rows),
+            schema.P_TEXT_JUDGE: spread(one.p_text_judge_N, rows),
+            schema.P_JUDGE: spread(one.p_judge_N, rows),
+            schema.P_NEIGHBORS: spread(one.p_neighbors_N, rows),
+            schema.P_TOPIC: spread(one.p_topic_N, rows),
+            schema.P_SOMNET: spread(one.p_somnet_N, rows),
+            **{name: spread(added_K, rows) for name, added_K in added(usable).items()},
+            schema.TRUSTED: spread(trusted_N[usable], rows) == 1.0,
             schema.REASON: verdicts.reason_N.tolist(),
             schema.SUGGESTED_CATEGORY: [categories.name_of.get(int(code)) for code in suggested_M],
             schema.SUGGESTED_PROBABILITY: np.where(suggested_M >= 0, suggested_p_M, np.nan),

@@ -237,9 +237,10 @@ def _choose(
         run, schema.IMAGES, schema.IMAGES_TABLE, (schema.IMAGE_ID, schema.CATEGORY, schema.STATUS)
     )
     path = schema.decisions_path(config.decisions)
-    decisions = tables.read(run, path, schema.DECISIONS_TABLE)
-    image_ids = images.column(schema.IMAGE_ID).to_pylist()
-    if decisions.column(schema.IMAGE_ID).to_pylist() != image_ids:
+    wanted = (schema.IMAGE_ID, schema.CLEAN_SCORE, schema.WEIGHT, schema.KEEP, schema.REASON)
+    suggested = _FROM_DECISIONS if config.relabel else ()
+    decisions = tables.read(run, path, schema.DECISIONS_TABLE, (*wanted, *suggested))
+    if not decisions.column(schema.IMAGE_ID).equals(images.column(schema.IMAGE_ID)):
         raise ArtifactInvalidError(
             f"{run.url}/{path} does not hold the images of `{schema.IMAGES}` in their order",
             hint=f"run `webclean weight {run.url} --force`",
@@ -248,9 +249,9 @@ def _choose(
     clean_score_N = floats(decisions.column(schema.CLEAN_SCORE))
     decided_N = floats(decisions.column(schema.WEIGHT))
     keep_N = flags(decisions.column(schema.KEEP))
-    reason_N = np.asarray(decisions.column(schema.REASON).to_pylist(), dtype=np.str_)
+    reason_N = _shared(decisions.column(schema.REASON))
     was_kept_N = keep_N
-    changed_N = np.zeros(len(image_ids), dtype=bool)
+    changed_N = np.zeros(images.num_rows, dtype=bool)
     if policy != decided_by or config.relabel or removals is not None:
         if config.relabel:
             id_of = {name: code for code, name in categories.name_of.items()}
@@ -265,7 +266,7 @@ def _choose(
             category_N = moved.category_N.astype(np.int64)
             clean_score_N, changed_N = moved.clean_score_N, moved.changed_N
         copies = CopyTable(run).of(images.column(schema.IMAGE_ID))
-        excluded_N = np.zeros(len(image_ids), dtype=bool) if removals is None else removals.is_excluded_N
+        excluded_N = np.zeros(images.num_rows, dtype=bool) if removals is None else removals.is_excluded_N
         settled = copies.settle(is_usable(images) & ~excluded_N, category_N, clean_score_N)
         verdicts = policies.decide_keep(
             clean_score_N,
@@ -290,6 +291,14 @@ def _choose(
     return _Choice(
         is_out_N, keep_N, reason_N, category_N, weight_N, clean_score_N, int((changed_N & is_out_N).sum())
     )
+
+
+def _shared(words: pa.ChunkedArray) -> NDArray[np.str_]:
+    """Words as objects, equal ones the same object: 8 bytes each, however long they are."""
+    encoded = words.combine_chunks().dictionary_encode()
+    each = np.array(encoded.dictionary.to_pylist(), dtype=np.object_)
+    shared: NDArray[Any] = each[encoded.indices.to_numpy()]
+    return shared
 
 
 def _flagged(run: RunDir, policy: Policy, image_id: pa.ChunkedArray) -> dict[str, NDArray[np.bool_]]:

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from webclean import schema
 from webclean.config import JudgeNeighborsConfig
+from webclean.io import tables
 from webclean.ops.fold_heads import Columns
 from webclean.ops.neighbors import EXACT, TOPIC_NEIGHBORS, Ballot, Index
-from webclean.stages.base import Context, Counts
+from webclean.stages.base import Context, Counts, committed
 from webclean.stages.judge_image import require_label_free
 from webclean.stages.judged import Usable, feature_blocks, features_dim, fit_weights, read_usable
 from webclean.stages.predictions import write_predictions
+from webclean.stages.rows import floats
 
 
 def run(config: JudgeNeighborsConfig, context: Context) -> Counts:
@@ -45,7 +47,9 @@ def run(config: JudgeNeighborsConfig, context: Context) -> Counts:
         context.note(
             f"neighbours: {num:,} images are too many to compare all; nearly all of the nearest are found"
         )
-    similarity_N = _likeness(config, context, usable, ballot)
+    similarity_N = _likeness_before(config, context)
+    if similarity_N is None:
+        similarity_N = _likeness(config, context, usable, ballot)
 
     def parts() -> Iterator[NDArray[np.float64]]:
         columns = Columns(dim)
@@ -77,6 +81,21 @@ def run(config: JudgeNeighborsConfig, context: Context) -> Counts:
         similarity_N=similarity_N,
     )
     return usable.counts(few_N)
+
+
+def _likeness_before(config: JudgeNeighborsConfig, context: Context) -> NDArray[np.float64] | None:
+    """The likeness that the round before found in these very features: no belief has a part in it; None without one."""
+    before = schema.predictions_path(schema.JUDGE_NEIGHBORS, config.round - 1)
+    if not context.has(before):
+        return None
+    record, features = committed(context.run, before), schema.features_path(config.features)
+    if record is None or features not in record["inputs"]:
+        return None
+    pieces = [
+        floats(part.column(schema.SIMILARITY))
+        for part in tables.iter_parts(context.run, before, schema.PREDICTIONS_TABLE, (schema.SIMILARITY,))
+    ]
+    return np.concatenate(pieces)
 
 
 def _likeness(

@@ -14,6 +14,7 @@ from webclean import schema
 from webclean.errors import ArtifactInvalidError
 from webclean.io import tables
 from webclean.io.run_dir import RunDir
+from webclean.io.scratch_rows import ScratchRows
 from webclean.ops.heads import log_margin
 from webclean.ops.match_scores import dense_predictions
 from webclean.stages.rows import floats, padded, refuse_in_sample
@@ -169,14 +170,14 @@ class Judgement:
 def read_predictions(run: RunDir, artefact: str, usable: Usable) -> Judgement:
     """Dense log-probabilities of a judge: the label's own, the most likely ones; the rest is shared evenly.
 
-    They lie in a file of the scratch folder, 4 bytes an image and category.
+    They lie in a file of the scratch folder, 4 bytes an image and category, and take no memory.
 
     Raises:
         ArtifactInvalidError: the table does not hold the usable images in their order.
         ConfigError: a prediction is in sample.
     """
     num = len(usable.label_N)
-    log_p_NC = in_scratch(run, (num, usable.num_categories), np.float32)
+    log_p_NC = rows_in_scratch(run, (num, usable.num_categories), np.float32)
     known_N, similarity_N = np.zeros(num, dtype=bool), np.full(num, np.nan)
     start = 0
     for part in tables.iter_parts(run, artefact, schema.PREDICTIONS_TABLE):
@@ -203,6 +204,11 @@ def in_scratch(run: RunDir, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         return np.zeros(shape, dtype=dtype)
     with tempfile.TemporaryFile(dir=run.scratch("judgements")) as file:
         return np.memmap(file, dtype=dtype, shape=shape)
+
+
+def rows_in_scratch(run: RunDir, shape: tuple[int, int], dtype: Any) -> NDArray[Any]:
+    """Zeros in such a file, read by blocks of rows none of which stays in memory."""
+    return ScratchRows.zeros(run.scratch("judgements"), shape, dtype)
 
 
 def dense(part: Any, label_N: NDArray[np.int64], num_categories: int) -> NDArray[np.float64]:
