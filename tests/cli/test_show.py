@@ -105,6 +105,21 @@ def test_without_a_judge_no_weights_are_shown(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(
+    ("weight", "told"),
+    [
+        (1.5, "counts 1.50 times as much as the image judge"),
+        (0.0, "not joined with the images, weighed with rank"),
+    ],
+)
+def test_what_the_text_judge_is_worth_is_told(
+    capsys: pytest.CaptureFixture[str], weight: float, told: str
+) -> None:
+    learnt = {"text-judge": {"gain": 0.1, "slope": 0.4, "weight": weight}}
+    show.decisions(decided(evidence=learnt, wrong_share=0.1), "my-run", DecideConfig())
+    assert told in capsys.readouterr().out
+
+
 def test_decisions_are_told_in_words_and_percent(capsys: pytest.CaptureFixture[str]) -> None:
     told = {
         "image": {"wrong_share_alone": 0.1571},

@@ -236,6 +236,8 @@ def _learnt(name: str, facts: dict[str, Any]) -> str:
         return "-"
     if name == "side":
         return "rank and text weighed together"
+    if name == "text-judge" and facts.get("weight") == 0:
+        return "not joined with the images, weighed with rank"
     if (weight := facts.get("weight")) is not None:
         return f"counts {weight:.2f} times as much as the image judge"
     meaning = _MEANINGS.get(name, "higher values")
