@@ -28,6 +28,7 @@ from known_sets import CIFAR, CRAWLS, ingest_with_features, spread, unjudged_cop
 
 PARTS = ("judge", "neighbors", "topic", "rank", "mass", "text-judge", "somnet")
 OFF_TOPIC = "off-topic"
+SCRATCH = ".scratch"  # of a run
 DEFAULT = "the default"
 
 
@@ -97,9 +98,14 @@ def decide(run: Path, truth: Path, seed: int, change: Change) -> Figures:
 
 
 def with_somnet(run: Path, truth: Path, seed: int, copy: Path) -> Figures:
-    """The figures of the default with SOMNet's score; trained on a copy, so that it has no part in other changes."""
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(run, copy)
+    """The figures of the default with SOMNet's score; trained on a copy, so that it has no part in other changes.
+
+    Of an earlier copy only the regions' features stay (minutes).
+    """
+    for left in copy.glob("*"):
+        if left.name != SCRATCH:
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    shutil.copytree(run, copy, dirs_exist_ok=True)
     webclean("train", str(copy), "--seed", str(seed))
     return figures(copy, truth, "default")
 
@@ -127,15 +133,11 @@ def table(found: dict[Change, list[Figures]]) -> list[str]:
 
 
 def write_between(path: Path, name: str, lines: Sequence[str]) -> None:
-    """Put a table between a file's marks of a set.
-
-    Raises:
-        SystemExit: the file lacks the marks.
-    """
+    """Put a table between a file's marks of a set; at the end, under a heading of its own, where it has none."""
     first, last = f"<!-- {name}: benchmarks/ablation.py -->", f"<!-- end of {name} -->"
     text = path.read_text(encoding="utf-8")
     if first not in text or last not in text:
-        raise SystemExit(f"{path} has no lines '{first}' and '{last}' to write between")
+        text = f"{text.rstrip()}\n\n## {name}\n\n{first}\n{last}\n"
     before, after = text[: text.index(first)], text[text.index(last) :]
     path.write_text("\n".join([f"{before}{first}\n", *lines, "", after]), encoding="utf-8")
 

@@ -42,8 +42,11 @@ def test_tables_stand_between_their_marks(ablation: ModuleType, tmp_path: Path) 
     assert page.read_text() == marked.format("\n| new |\n\n")
     ablation.write_between(page, "one", ["| new |"])
     assert page.read_text() == marked.format("\n| new |\n\n")
-    with pytest.raises(SystemExit, match="no lines '<!-- two"):
-        ablation.write_between(page, "two", ["| new |"])
+    ablation.write_between(page, "two", ["| other |"])
+    added = "\n## two\n\n<!-- two: benchmarks/ablation.py -->\n\n| other |\n\n<!-- end of two -->\n"
+    assert page.read_text() == marked.format("\n| new |\n\n") + added
+    ablation.write_between(page, "two", ["| other |"])
+    assert page.read_text().count("## two") == 1
 
 
 def test_no_part_is_left_out_by_another_name(ablation: ModuleType) -> None:
