@@ -27,6 +27,12 @@ def evaluate(run: Path, truth: Path, *flags: str) -> dict[str, Any]:
     return found
 
 
+def estimated_share(run: Path, decisions: str = "default") -> float:
+    """The share of wrong labels that the decisions estimate."""
+    record = json.loads((run / "decisions" / decisions / "run.json").read_text())
+    return float(record["result"]["wrong_share"])
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file with a header."""
     with path.open(newline="", encoding="utf-8") as file:

@@ -18,14 +18,21 @@ Needs cleanlab (`pip install cleanlab`); features are kept in WORK, so that furt
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from pathlib import Path
-from statistics import mean, stdev
 
 import numpy as np
-import pyarrow.parquet as pq
 from commands import webclean
+from known_sets import (
+    CIFAR,
+    CRAWLS,
+    Floats,
+    ingest,
+    known_images,
+    last_round,
+    probabilities,
+    spread,
+)
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -33,41 +40,12 @@ from webclean import schema
 from webclean.io import tables
 from webclean.io.run_dir import RunDir
 from webclean.stages.judged import Usable, read_usable
-from webclean.stages.predictions import read_predictions
-
-CRAWLS = ("sports-crawl", "fashion-crawl")
-CIFAR = "cifar10n"
-Floats = NDArray[np.float64]
-
-
-def ingest(data: Path, name: str, run: Path) -> Path:
-    """Bring a set into a run; its truth table, with a column `path`."""
-    if name in CRAWLS:
-        webclean("ingest", str(data / name), str(run), "--allow-outside")
-        return data / name / "truth.csv"
-    source = data / name / "train.parquet"
-    webclean("ingest", str(source), str(run), "--bytes-column", "image", "--category-column", "label")
-    true = pq.read_table(data / name / "truth.parquet").column("true_label").to_pylist()
-    truth = run.with_suffix(".truth.csv")
-    with truth.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(
-            [("path", "true_category"), *((f"{source.name}#{i}", label) for i, label in enumerate(true))]
-        )
-    return truth
 
 
 def wrong_and_counted(run: RunDir, truth: Path) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Of the usable images: whether the label is wrong, and whether the truth is certain."""
-    known = {row["path"]: row for row in csv.DictReader(truth.open(encoding="utf-8"))}
-    wrong, counted = [], []
-    for row in tables.read(
-        run, schema.IMAGES, schema.IMAGES_TABLE, (schema.SOURCE_KEY, schema.CATEGORY, schema.STATUS)
-    ).to_pylist():
-        if row[schema.STATUS] == schema.STATUS_OK:
-            true = known[row[schema.SOURCE_KEY]]
-            wrong.append(true["true_category"] != row[schema.CATEGORY] or true.get("kind") == "off-topic")
-            counted.append(true.get("uncertain", "0") != "1")
-    return np.array(wrong), np.array(counted)
+    images = known_images(run, truth)
+    return np.array([image.wrong for image in images]), np.array([image.certain for image in images])
 
 
 def clean_score(run: RunDir, decisions: str) -> Floats:
@@ -76,13 +54,6 @@ def clean_score(run: RunDir, decisions: str) -> Floats:
     score_N = rows.column(schema.CLEAN_SCORE).to_numpy(zero_copy_only=False).astype(np.float64)
     found: Floats = score_N[~np.isnan(score_N)]
     return found
-
-
-def probabilities(run: RunDir, judge: str, round_: int, usable: Usable) -> Floats:
-    """A judge's out-of-sample predictions, (N, C)."""
-    path = schema.predictions_path(judge, round_)
-    p_NC = np.exp(read_predictions(run, path, usable).log_probability_NC.astype(np.float64))
-    return np.asarray(p_NC / p_NC.sum(axis=1, keepdims=True))
 
 
 def cleanlab_scores(p_NC: Floats, label_N: NDArray[np.int64]) -> dict[str, Floats]:
@@ -105,7 +76,7 @@ def measure(run_path: Path, truth: Path, scratch: bool) -> tuple[dict[str, Float
     """Scores of all methods for the usable images."""
     run = RunDir(str(run_path))
     usable = read_usable(run)
-    last = int(run.read_json(f"{schema.decisions_path('default')}/{schema.RUN_JSON}")["config"]["round"])
+    last = last_round(run)
     scores = {
         "clean_score": clean_score(run, "default"),
         "clean_score, images only": clean_score(run, "image"),
@@ -151,18 +122,13 @@ def main() -> None:
         print(f"\n## {name}{', from scratch' if options.from_scratch else ''}, {options.seeds} seeds\n")
         print("| score | AUROC | average precision |\n|---|---|---|")
         for method, pairs in found.items():
-            cells = (_spread([pair[i] for pair in pairs]) for i in (0, 1))
+            cells = (spread([pair[i] for pair in pairs]) for i in (0, 1))
             print(f"| {method} | {' | '.join(cells)} |")
         print(
-            f"\nShare of wrong labels: estimated {_spread([a for a, _ in shares], 3)},"
+            f"\nShare of wrong labels: estimated {spread([a for a, _ in shares], 3)},"
             f" true {shares[0][1]:.3f}",
             flush=True,
         )
-
-
-def _spread(values: list[float], digits: int = 4) -> str:
-    spread = stdev(values) if len(values) > 1 else 0.0
-    return f"{mean(values):.{digits}f} +- {spread:.{digits}f}"
 
 
 if __name__ == "__main__":

@@ -16,56 +16,38 @@ Features do not depend on the seed, so further seeds cost only the judging.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from commands import evaluate, webclean
+from commands import estimated_share, evaluate, read_csv, webclean
+from known_sets import CRAWLS, part_of_crawl
 
 HERE = Path(__file__).resolve().parent
-CRAWLS = ("sports-crawl", "fashion-crawl")
 SINGLE = ("p_rank", "p_text", "p_text_judge", "p_judge", "p_neighbors", "p_topic")
 SOMNET_SCORE = "models/somnet/predictions:somnet_score"
 ALL_BUT_SOMNET = "judge,neighbors,topic,rank,mass,text-judge"
 
 
-def estimated_share(run: Path, name: str = "default") -> float:
-    """The share of wrong labels that the decisions estimate."""
-    record = json.loads((run / "decisions" / name / "run.json").read_text())
-    return float(record["result"]["wrong_share"])
-
-
 def right_only(crawl: Path, out: Path) -> Path:
     """A manifest of the rows whose label is right and certain, images where they are."""
-    truth = {row["path"]: row for row in csv.DictReader((crawl / "truth.csv").open(encoding="utf-8"))}
-    rows = list(read_rows(crawl))
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "manifest.jsonl").open("w", encoding="utf-8") as file:
-        for row in rows:
-            known = truth[row["path"]]
-            if (
-                known["true_category"] == row["query"]
-                and known["kind"] != "off-topic"
-                and known.get("uncertain", "0") != "1"
-            ):
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    link = out / "images"
-    if not link.exists():
-        link.symlink_to(crawl / "images")
-    return out
+    truth = {row["path"]: row for row in read_csv(crawl / "truth.csv")}
 
+    def is_right(row: Mapping[str, Any]) -> bool:
+        known = truth[row["path"]]
+        return (
+            known["true_category"] == row["query"]
+            and known["kind"] != "off-topic"
+            and known.get("uncertain", "0") != "1"
+        )
 
-def read_rows(crawl: Path) -> list[dict[str, Any]]:
-    """Rows of a crawl's manifest."""
-    if (crawl / "manifest.csv").exists():
-        return list(csv.DictReader((crawl / "manifest.csv").open(encoding="utf-8")))
-    return [json.loads(line) for line in (crawl / "manifest.jsonl").open(encoding="utf-8")]
+    return part_of_crawl(crawl, out, is_right)
 
 
 def measure(run: Path, truth: Path, seconds: float, parts: bool) -> dict[str, Any]:
