@@ -44,8 +44,8 @@ Room = Callable[[tuple[int, int], Any], NDArray[Any]]
 _UNJUDGED_ODDS = float(np.log(2.0))  # the least that an image without any judge gets, see _without_judge
 _MASS_FLOOR = 0.01  # keeps the log of a text mass finite
 # Multiples of the slopes' ratio that the text judge is tried with: slopes tell a scale, and text that knows more than the
-# image gets up to twice that where it leaves no more doubt (docs/decisions/0020).
-_TEXT_SCALES = (0.5, 0.75, 1.0, 1.5, 2.0)
+# image gets up to three times that where it leaves no more doubt (docs/decisions/0020).
+_TEXT_SCALES = (0.5, 1.0, 1.5, 2.0, 3.0)
 _ALIKE = 1.03  # doubts that differ by less are alike
 _KEPT_WRONG = 0.9  # least part of the wrong labels found by images that must be left beside text
 _LEAST_TEXT = 0.02  # text that is believed less is left out
