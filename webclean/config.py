@@ -904,6 +904,14 @@ class FoldsConfig(HeadConfig):
     folds_rate: float = knob(0.05, "Highest learning rate.", gt=0)
     folds_mixup: float = knob(0.3, "Shape of mixup's beta distribution; larger mixes more.", gt=0)
     folds_average: float = knob(0.98, "Decay of the running mean of weights that predicts.", ge=0, lt=1)
+    folds_patches: int = knob(
+        800,
+        "Common patches learnt from the crawl, which a head beside the networks looks for in each image; 0: networks alone.",
+        ge=0,
+    )
+    patch_weight: float = knob(
+        1.0, "How much that head's log-probabilities count beside the networks'.", ge=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,6 +22,7 @@ from webclean.ops.heads import Floats, Ints, best_scale, log_softmax
 
 _LEAST_NORM = 1e-12
 _LEAST_SPREAD = 1e-9
+_LEAST_SQUARE = 1e-6  # share of the largest square along a direction; float32 products hold no smaller one
 _SAMPLE_LOGITS = (
     2**23
 )  # outputs and features of the sample on which strength and scale are chosen: 64 MiB and
@@ -107,6 +108,19 @@ class Scaling:
         _, vectors = np.linalg.eigh(moment_DD)
         leading_DK = np.ascontiguousarray(vectors[:, ::-1][:, :num_dims].astype(np.float32))
         return replace(self, directions_DK=leading_DK)
+
+    def turned_by(self, x_MD: NDArray[np.floating[Any]], num_dims: int) -> Scaling:
+        """The same as `turned` of a few rows with many dims, from the products of rows with each other.
+
+        Args:
+            x_MD: rows, held.
+            num_dims: directions kept at most; those along which the rows do not differ are left out.
+        """
+        z_MD = self.apply(x_MD)
+        square_M, side_MM = np.linalg.eigh((z_MD @ z_MD.T).astype(np.float64))
+        kept = np.flatnonzero(square_M > _LEAST_SQUARE * max(square_M[-1], _LEAST_SQUARE))[::-1][:num_dims]
+        directions_DK = z_MD.T @ (side_MM[:, kept] / np.sqrt(square_M[kept])).astype(np.float32)
+        return replace(self, directions_DK=np.ascontiguousarray(directions_DK))
 
 
 def unit_rows(x_ND: NDArray[np.floating[Any]]) -> Floats:

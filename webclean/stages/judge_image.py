@@ -25,6 +25,7 @@ from webclean.stages.judged import (
     read_features,
     read_usable,
 )
+from webclean.stages.patch_head import judge_patches
 from webclean.stages.predictions import by_part, write_inside, write_predictions
 
 _SEEN: Final = 4096  # images that are judged inside their fold as well; a mean over more is not better
@@ -191,6 +192,10 @@ def _from_scratch(
     weight_N: NDArray[np.float64],
     known_M: NDArray[np.int64],
 ) -> _Judgement:
+    """Networks of some folds, and beside them a head on patches, which has more folds of its own.
+
+    Neither was shown an image that it judges, or a copy; the fold that is told is that of the networks.
+    """
     from webclean.io.pixels import square_cache
     from webclean.nn import scratch
     from webclean.ops.heads import best_scale
@@ -231,10 +236,24 @@ def _from_scratch(
         )
     logits_NC, seen_MC = found.logits_NC.astype(np.float64), found.seen_MC.astype(np.float64)
     scale, loss = best_scale(logits_NC, usable.label_N, weight_N)
+    log_p_NC, seen_MC = log_softmax(scale * logits_NC), log_softmax(scale * seen_MC)
     context.result |= {
         "judge": f"{config.scratch_folds} small networks from scratch",
         "scale": round(scale, 4),
         "held_out_loss": round(loss, 4),
     }
-    judged = by_part(log_softmax(scale * logits_NC), usable)
-    return _Judgement(judged, fold_N, seen_M, log_softmax(scale * seen_MC))
+    if config.folds_patches and config.patch_weight:
+        beside = judge_patches(config, context, usable, squares, weight_N, seen_M)
+        log_p_NC += config.patch_weight * beside.log_probability_NC
+        seen_MC += config.patch_weight * beside.seen_MC
+        scale, loss = best_scale(log_p_NC, usable.label_N, weight_N)  # two that agree are not twice as sure
+        log_p_NC, seen_MC = log_softmax(scale * log_p_NC), log_softmax(scale * seen_MC)
+        context.result["judge"] += f", and a ridge head on {beside.num_patches} patches"
+        context.result |= {
+            "networks_held_out_loss": context.result["held_out_loss"],
+            "patches_held_out_loss": round(beside.held_out_loss, 4),
+            "patches_strength": beside.strength,
+            "joined_scale": round(scale, 4),
+            "held_out_loss": round(loss, 4),
+        }
+    return _Judgement(by_part(log_p_NC, usable), fold_N, seen_M, seen_MC)
