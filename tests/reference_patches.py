@@ -1,10 +1,26 @@
-"""Features of patches by the formulas taken literally: loops over places, patches and centroids, float64."""
+"""Drawn textures, and features of patches by the formulas taken literally: loops over places and centroids, float64."""
 
 from __future__ import annotations
 
 import numpy as np
 
 SIDE, STEP = 6, 2
+
+
+def textures(num: int, side: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """Stripes and checks of four kinds, anywhere, in any colours, under noise: no pixel tells the kind."""
+    rng = np.random.default_rng(0)
+    kind_N = np.arange(num) % 4
+    down, across = np.mgrid[:side, :side]
+    images = np.empty((num, side, side, 3), dtype=np.uint8)
+    for image, kind in zip(images, kind_N, strict=True):
+        a, b = down + rng.integers(8), across + rng.integers(8)
+        wave = (a // 2 % 2, b // 2 % 2, (a // 2 + b // 2) % 2, (a // 4 + b // 4) % 2)[kind]
+        dark, light = rng.integers(0, 100, 3), rng.integers(120, 220, 3)
+        image[:] = np.clip(
+            np.where(wave[..., None], dark, light) + rng.normal(0, 15, (side, side, 3)), 0, 255
+        )
+    return images, kind_N.astype(np.int64)
 
 
 def patches(image: np.ndarray) -> np.ndarray:
@@ -27,9 +43,7 @@ def whitening(patch_PD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def k_means_step(z_PD: np.ndarray, centroid_KD: np.ndarray) -> np.ndarray:
     nearest = [min(range(len(centroid_KD)), key=lambda k: np.sum((z - centroid_KD[k]) ** 2)) for z in z_PD]
     members = [z_PD[np.array(nearest) == k] for k in range(len(centroid_KD))]
-    return np.array(
-        [m.mean(axis=0) if len(m) else old for m, old in zip(members, centroid_KD, strict=True)]
-    )
+    return np.array([m.mean(axis=0) if len(m) else old for m, old in zip(members, centroid_KD, strict=True)])
 
 
 def features(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference_patches as reference
+from reference_patches import textures
 
 from webclean.nn import patches
 from webclean.ops.heads import cross_fit, ridge, standardise
@@ -15,22 +16,6 @@ def few_steps(monkeypatch):
     """Quick on any machine."""
     monkeypatch.setattr(patches, "_NUM_THREADS", 1)
     monkeypatch.setattr(patches, "_PATCHES", 2000)
-
-
-def textures(num: int, side: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """Stripes and checks of four kinds, anywhere, in any colours, under noise: no pixel tells the kind."""
-    rng = np.random.default_rng(0)
-    kind_N = np.arange(num) % 4
-    down, across = np.mgrid[:side, :side]
-    images = np.empty((num, side, side, 3), dtype=np.uint8)
-    for image, kind in zip(images, kind_N, strict=True):
-        a, b = down + rng.integers(8), across + rng.integers(8)
-        wave = (a // 2 % 2, b // 2 % 2, (a // 2 + b // 2) % 2, (a // 4 + b // 4) % 2)[kind]
-        dark, light = rng.integers(0, 100, 3), rng.integers(120, 220, 3)
-        image[:] = np.clip(
-            np.where(wave[..., None], dark, light) + rng.normal(0, 15, (side, side, 3)), 0, 255
-        )
-    return images, kind_N.astype(np.int64)
 
 
 def test_normalised_patches_are_the_literal_ones():

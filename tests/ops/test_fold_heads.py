@@ -135,3 +135,24 @@ def test_a_sample_is_all_of_a_small_crawl_and_evenly_spaced_of_a_large_one():
     assert set(np.diff(large)) == {119, 120}
     assert len(sample_rows(10**7, 1280, 10**5)) == 4096
     assert len(sample_rows(0, 4, 2)) == 0
+
+
+def test_directions_of_few_rows_are_those_of_many_dims():
+    """From 30 rows of 50 dims: up to signs the same directions as from the products of dims with each other."""
+    rng = np.random.default_rng(0)
+    x_ND = rng.normal(size=(30, 50)) * np.linspace(1, 3, 50) + rng.normal(size=(30, 4)) @ rng.normal(
+        size=(4, 50)
+    )
+    columns = Columns(50)
+    columns.add(x_ND)
+    scaling = columns.scaling()
+    wide = scaling.turned([(slice(0, 30), x_ND)], 30, 6)
+    tall = scaling.turned_by(x_ND, 6)
+    np.testing.assert_allclose(np.abs(tall.apply(x_ND)), np.abs(wide.apply(x_ND)), atol=1e-4)
+    assert scaling.turned_by(x_ND, 100).dim == 29  # less their mean, 30 rows differ along 29 directions
+
+
+def test_rows_that_do_not_differ_have_no_direction():
+    columns = Columns(5)
+    columns.add(np.ones((3, 5)))
+    assert columns.scaling().turned_by(np.ones((3, 5)), 2).apply(np.ones((3, 5))).shape == (3, 0)
