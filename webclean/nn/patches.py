@@ -133,7 +133,7 @@ def _k_means(z_PD: Tensor, num: int) -> Tensor:
     for _ in range(_STEPS):
         half_K = 0.5 * (centroid_KD * centroid_KD).sum(dim=1)
         sum_KD, count_K = torch.zeros_like(centroid_KD), torch.zeros(num)
-        for rows_MD in z_PD.split(_ROWS):
+        for rows_MD in torch.split(z_PD, _ROWS):
             nearest_M = torch.addmm(half_K, rows_MD, centroid_KD.T, alpha=-1.0).argmin(dim=1)
             sum_KD.index_add_(0, nearest_M, rows_MD)
             count_K += torch.bincount(nearest_M, minlength=num)
