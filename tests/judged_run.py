@@ -13,6 +13,7 @@ import reference_judging as reference
 
 from webclean import schema
 from webclean.config import (
+    BelieveConfig,
     DecideConfig,
     JudgeImageConfig,
     JudgeNeighborsConfig,
@@ -140,6 +141,7 @@ class JudgedRun:
             self.execute("judge-neighbors", JudgeNeighborsConfig(**options))
         if weights:
             self.relations()
+            self.execute("believe", BelieveConfig())
             self.execute("stage1", Stage1Config())
             self.execute("stage2", Stage2Config())
 
